@@ -1,0 +1,1 @@
+"""Arms on one world under one judge: ``symbio compare``."""

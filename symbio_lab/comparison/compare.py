@@ -1,0 +1,213 @@
+"""Run a comparison cell by cell; every finished cell is kept, a killed run resumes.
+
+Layout of the output folder::
+
+    plan.json                 what was asked for
+    cells/<key>/cell.json     row, attempts, examples of one cell (written last)
+    results.parquet           one row a cell
+    summary.json              figures by strategy over the seeds
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from symbio_lab.budget import Budget
+from symbio_lab.codec import read_json, to_plain, write_atomic, write_json
+from symbio_lab.comparison.judge import Judge, Judged
+from symbio_lab.comparison.plan import REFERENCE_ARMS, ComparisonPlan
+from symbio_lab.comparison.reference_arms import donor_suite, oracle_best
+from symbio_lab.comparison.rows import result_row
+from symbio_lab.comparison.summary import summarize
+from symbio_lab.config import Settings
+from symbio_lab.deployment.gate import gate_policy
+from symbio_lab.evaluation.suites import FailureSuite, SuiteSizes
+from symbio_lab.events import CellFinished, Event, Listener, emit
+from symbio_lab.marketplace.client import MarketplaceClient
+from symbio_lab.marketplace.overlay import OverlayTransport
+from symbio_lab.models.embedding import SentenceEmbedder
+from symbio_lab.pipeline import Contributing, heal
+from symbio_lab.records import HealingOutcome
+from symbio_lab.scenarios.pool import Pool
+from symbio_lab.scenarios.population import EXPIRES, ISSUED, NOW, scenario_key
+from symbio_lab.scenarios.world import World, build_world
+
+NUM_EXAMPLES = 12
+"""Held-out failures kept with their answers before and after, for the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A finished comparison."""
+
+    out: Path
+    rows: tuple[Mapping[str, Any], ...]
+    summary: Mapping[str, Any]
+
+
+def compare(
+    plan: ComparisonPlan, out: Path, *, settings: Settings | None = None, listener: Listener | None = None
+) -> Comparison:
+    """Run every cell of ``plan`` that is missing in ``out`` and return all rows.
+
+    Args:
+        plan: what to run.
+        out: output folder; cells already there under equal keys are kept.
+        settings: state folder, device, threads; None loads them.
+        listener: told about every step.
+
+    Raises:
+        ConfigError: the plan is wrong; all problems at once.
+        UnknownDatasetError: no such scenario.
+        EmptySliceError: too few failures for ``n_repair``.
+        StorageError: ``out`` or the state folder cannot be written; finished cells stay.
+    """
+    plan.check()
+    world = build_world(
+        plan.scenario,
+        world_seed=plan.world_seed,
+        contributor_size=plan.contributor_size,
+        settings=settings,
+        listener=listener,
+    )
+    pool = world.pool(plan.pool)  # type: ignore[arg-type]
+    write_json(out / "plan.json", asdict(plan))
+    write_json(out / "world.json", _world_info(world, pool))
+    embed = SentenceEmbedder()
+    judges: dict[int, tuple[FailureSuite, Judge]] = {}
+    details = []
+    cells = plan.cells()
+    for number, (strategy, seed) in enumerate(cells, start=1):
+        folder = out / "cells" / plan.cell_key(strategy, seed, world.digest(), pool.digest)
+        if not (folder / "cell.json").is_file():
+            if seed not in judges:
+                sizes = SuiteSizes(n_repair=plan.n_repair, n_replay=plan.n_replay, n_control_selection=plan.n_control)
+                suite = world.incident(sizes, seed)
+                judges[seed] = (suite, Judge(world.model, suite.judge, pool.backdoor))
+            suite, judge = judges[seed]
+            cell = _run_cell(plan, world, pool, suite, judge, strategy, seed, folder, embed, listener)
+            write_json(folder / "cell.json", cell)
+        details.append(read_json(folder / "cell.json"))
+        row = details[-1]["row"]
+        emit(listener, CellFinished(strategy, seed, str(row["status"]), number, len(cells)))
+    rows = tuple(detail["row"] for detail in details)
+    write_rows(out / "results.parquet", rows)
+    summary = summarize(plan, rows, _world_info(world, pool))
+    write_json(out / "summary.json", summary)
+    return Comparison(out, rows, summary)
+
+
+def write_rows(path: Path, rows: tuple[Mapping[str, Any], ...]) -> None:
+    """Write result rows as Parquet, atomically; columns that are empty in all rows keep type float64."""
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = {name: [row.get(name) for row in rows] for name in rows[0]}
+    arrays = {
+        name: pyarrow.array(values, type=pyarrow.float64() if all(v is None for v in values) else None)
+        for name, values in columns.items()
+    }
+    table = pyarrow.table(arrays)
+    write_atomic(path, lambda temporary: pyarrow.parquet.write_table(table, temporary))
+
+
+def _world_info(world: World, pool: Pool) -> dict[str, Any]:
+    sources = world.sources
+    return {
+        "name": world.name,
+        "domain": world.recipe.domain,
+        "label_shift": world.recipe.label_shift,
+        "dataset": world.recipe.dataset,
+        "dataset_origin": world.dataset_origin,
+        "dataset_digest": world.dataset_digest,
+        "base_digest": world.model.digest,
+        "num_base_labels": len(world.model.labels),
+        "num_base_train": len(sources.base_train),
+        "num_slice_labels": len({s.expected for s in sources.contributors}),
+        "slice_labels": sorted({s.expected for s in sources.contributors}),
+        "pool_digest": pool.digest,
+        "pool": to_plain(pool.info),
+    }
+
+
+def _run_cell(
+    plan: ComparisonPlan,
+    world: World,
+    pool: Pool,
+    suite: FailureSuite,
+    judge: Judge,
+    strategy: str,
+    seed: int,
+    folder: Path,
+    embed: SentenceEmbedder,
+    listener: Listener | None,
+) -> dict[str, Any]:
+    shutil.rmtree(folder, ignore_errors=True)
+    store = folder / "store"
+    overlay = OverlayTransport(pool.transport, folder / "overlay")
+    market = MarketplaceClient([overlay], pool.policy, store, NOW, embed)
+    events: list[dict[str, Any]] = []
+
+    def record(event: Event) -> None:
+        events.append({**event.to_json(), "at_wall_s": time.perf_counter() - started})
+        emit(listener, event)
+
+    started = time.perf_counter()
+    before = world.model.weights_digest()
+    outcome: HealingOutcome
+    used = suite
+    if strategy == "oracle_best":
+        outcome = oracle_best(world.model, market, judge)
+    else:
+        if strategy in REFERENCE_ARMS:
+            used = donor_suite(world, pool, suite)
+        key = scenario_key(world.recipe, world.world_seed, "healer", strategy, seed)
+        healed = heal(
+            world.model,
+            used.task,
+            store=store,
+            strategy="surgery_only" if strategy in REFERENCE_ARMS else strategy,
+            market=market,
+            budget=Budget(forwards_equivalent=plan.budget_forwards),
+            gate=gate_policy(plan.gate),
+            seed=seed,
+            max_marketplace_patches=plan.max_marketplace_patches,
+            contributing=Contributing(overlay, key, "healer", f"{strategy.replace('_', '-')}-{seed}")
+            if strategy == "marketplace_first"
+            else None,
+            listener=record,
+            key=key,
+            issued=ISSUED,
+            expires=EXPIRES,
+        )
+        outcome = healed.outcome
+    proposed, deployed = judge.judge(outcome.proposed), judge.judge(outcome.deployed)
+    row = result_row(plan, world, pool, suite, seed, outcome, proposed, deployed)
+    row |= {"strategy": strategy, "base_unchanged": world.model.weights_digest() == before}
+    keep = {p.digest for p in (outcome.proposed, outcome.deployed) if p is not None}
+    for path in store.iterdir() if store.is_dir() else ():
+        if path.name not in keep:
+            shutil.rmtree(path, ignore_errors=True)
+    return {
+        "schema": 1,
+        "row": row,
+        "pattern": suite.task.description,
+        "attempts": [to_plain(a) for a in outcome.attempts],
+        "phases": to_plain(outcome.cost)["phases"],
+        "examples": _examples(suite, proposed),
+        "events": events,
+    }
+
+
+def _examples(suite: FailureSuite, judged: Judged) -> list[dict[str, str]]:
+    """Return some judged inputs of the slice with their answers before and after."""
+    outcomes = judged.on_slice
+    return [
+        {"text": s.text, "expected": s.expected, "before": b, "after": a}
+        for s, b, a in list(zip(suite.judge.slice_holdout, outcomes.before, outcomes.after, strict=True))[:NUM_EXAMPLES]
+    ]

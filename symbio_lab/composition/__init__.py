@@ -1,0 +1,1 @@
+"""Composition of patches: one method per file."""

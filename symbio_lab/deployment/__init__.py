@@ -1,0 +1,1 @@
+"""The gate, deployment with rollback, and who may deploy what."""

@@ -1,0 +1,1 @@
+"""Figures and tables as static bundles that need no kernel, no trust and no network."""

@@ -1,0 +1,1 @@
+"""The healing strategies: how a run searches, operates and asks the gate."""

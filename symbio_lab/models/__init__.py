@@ -1,0 +1,1 @@
+"""Loading, predicting with, and patching models; base weights are never mutated."""

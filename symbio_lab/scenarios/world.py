@@ -1,0 +1,123 @@
+"""A failing world: a base that lacks something, a slice on which it fails, pools of patches, incidents.
+
+Example::
+
+    world = build_world("helpdesk", settings=load_settings().settings)
+    pool = world.pool("high")
+    suite = world.incident(SuiteSizes(n_repair=16), seed=0)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from symbio_lab.config import Settings, load_settings
+from symbio_lab.evaluation.suites import FailureSuite, SuiteSizes, build_suite
+from symbio_lab.events import Listener
+from symbio_lab.failures.loading import load_dataset
+from symbio_lab.models.classifier import TextClassifier
+from symbio_lab.models.loading import resolve_device, use_threads
+from symbio_lab.monitor.patterns import failure_records, find_patterns
+from symbio_lab.records import FailurePattern, content_id
+from symbio_lab.scenarios.base import build_base
+from symbio_lab.scenarios.catalogue import scenario_recipe
+from symbio_lab.scenarios.pool import Pool, build_pool
+from symbio_lab.scenarios.recipe import Relevance, WorldRecipe
+from symbio_lab.scenarios.sources import WorldSources, divide
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A built world; ``pool`` and ``incident`` build the rest on demand."""
+
+    recipe: WorldRecipe
+    world_seed: int
+    model: TextClassifier
+    sources: WorldSources
+    settings: Settings
+    dataset_digest: str
+    dataset_origin: str
+    listener: Listener | None = None
+
+    @property
+    def name(self) -> str:
+        """``family/world``."""
+        return self.recipe.name
+
+    def digest(self) -> str:
+        """Return the content id of everything that the world was built from."""
+        return content_id([self.dataset_digest, self.model.digest, self.world_seed, self.name])
+
+    def pool(self, relevance: Relevance) -> Pool:
+        """Return the pool of this relevance, from the cache or built now."""
+        return build_pool(
+            self.model,
+            self.recipe,
+            self.sources,
+            relevance,
+            self.world_seed,
+            self.settings.pools,
+            listener=self.listener,
+        )
+
+    def incident(self, sizes: SuiteSizes, seed: int) -> FailureSuite:
+        """Return the incident that ``seed`` draws.
+
+        Raises:
+            EmptySliceError: too few failures for ``sizes``.
+        """
+        suite = build_suite(
+            self.model,
+            self.sources.incident,
+            sizes,
+            label_shift=self.recipe.label_shift,
+            domain=self.recipe.domain,
+            description=self.recipe.domain,
+            seed=seed,
+        )
+        return replace(suite, task=replace(suite.task, description=self.pattern(suite).description))
+
+    def pattern(self, suite: FailureSuite) -> FailurePattern:
+        """Return the failure pattern that a monitor would report: from what the healer is given, nothing judged."""
+        given = (*suite.task.repair, *suite.task.selection)
+        records = failure_records(
+            given,
+            self.model.predict([s.text for s in given]).outputs,
+            model_id=self.model.model_id,
+            model_revision=self.model.digest,
+            task_type=self.model.task_type,
+        )
+        return find_patterns(records, background=[s.text for s in suite.task.replay])[0]
+
+
+def build_world(
+    name: str,
+    *,
+    world_seed: int = 0,
+    contributor_size: int | None = None,
+    settings: Settings | None = None,
+    listener: Listener | None = None,
+) -> World:
+    """Return a world, its base from the cache or trained now.
+
+    Args:
+        name: ``helpdesk`` or ``clinc150/<domain>``.
+        world_seed: redraws base and population.
+        contributor_size: 32, 128 or 512 training samples a contributor; None keeps the world's default.
+        settings: state folder, device, threads; None loads them.
+        listener: told about progress.
+
+    Raises:
+        UnknownDatasetError: no such world.
+        NetworkUnavailableError: the dataset or the encoder must be downloaded and no network answers.
+        EmptySliceError: the dataset has no such slice.
+    """
+    settings = settings or load_settings().settings
+    use_threads(settings.num_threads)
+    recipe = scenario_recipe(name, contributor_size=contributor_size)
+    dataset = load_dataset(recipe.dataset)
+    sources = divide(dataset, recipe, world_seed)
+    model = build_base(
+        name, sources.base_train, settings.bases, device=resolve_device(settings.device), listener=listener
+    )
+    return World(recipe, world_seed, model, sources, settings, dataset.digest, dataset.origin, listener)
