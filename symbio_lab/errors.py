@@ -199,6 +199,13 @@ class NotFoundError(SymbioError):
     hint = "list what exists first"
 
 
+class NotebookFailedError(SymbioError):
+    """A notebook stopped at an error, or its kernel died; what it had written is kept."""
+
+    code = "notebook_failed"
+    hint = "open the notebook that the run left to see where it stopped"
+
+
 TRUST_CODES: dict[str, str] = {
     "unsigned": "the patch has no signed manifest; ask its publisher to sign it",
     "bad_envelope": "the manifest is not a well-formed DSSE envelope",

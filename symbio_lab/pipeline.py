@@ -140,7 +140,7 @@ def heal(
         proposal = chosen.heal(context)
     except (BudgetExceededError, HealingTimeoutError) as error:
         stopped = Attempt("control", strategy, "skipped", error.code, str(error))
-        proposal = Proposal(None, "none", None, (stopped,))
+        proposal = Proposal(None, "none", None, (*context.tried, stopped))
     accepted = proposal.verdict is not None and proposal.verdict.decision == "accept"
     deployed = proposal.patch if accepted else None
     deployment = _deploy(deployed, proposal, deploying, gate, listener, meter)

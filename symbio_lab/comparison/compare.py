@@ -36,6 +36,7 @@ from symbio_lab.records import HealingOutcome
 from symbio_lab.scenarios.pool import Pool
 from symbio_lab.scenarios.population import EXPIRES, ISSUED, NOW, scenario_key
 from symbio_lab.scenarios.world import World, build_world
+from symbio_lab.surgery.lora_training import LoraSettings
 
 NUM_EXAMPLES = 12
 """Held-out failures kept with their answers before and after, for the report."""
@@ -157,6 +158,8 @@ def _run_cell(
         events.append({**event.to_json(), "at_wall_s": time.perf_counter() - started})
         emit(listener, event)
 
+    # Every arm starts without cached activations: the first one must not pay for the others.
+    world.model.forget()
     started = time.perf_counter()
     before = world.model.weights_digest()
     outcome: HealingOutcome
@@ -177,6 +180,7 @@ def _run_cell(
             gate=gate_policy(plan.gate),
             seed=seed,
             max_marketplace_patches=plan.max_marketplace_patches,
+            lora=LoraSettings(top_layers=world.recipe.surgery_top_layers),
             contributing=Contributing(overlay, key, "healer", f"{strategy.replace('_', '-')}-{seed}")
             if strategy == "marketplace_first"
             else None,

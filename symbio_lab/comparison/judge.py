@@ -47,6 +47,7 @@ class Judge:
         self._backdoor = backdoor
         self._base = BasePredictions(model)
         self._known: dict[str | None, Judged] = {}
+        self._primary: dict[str | None, tuple[Outcomes, Outcomes]] = {}
 
     def judge(self, patch: Patch | None) -> Judged:
         """Return the figures of a patch; None judges the base against itself."""
@@ -58,10 +59,20 @@ class Judge:
     def _run(self, patch: Patch | None, samples: tuple) -> Outcomes:  # type: ignore[type-arg]
         return run_outcomes(self._model, patch, samples, self._base)
 
+    def _outcomes(self, patch: Patch | None) -> tuple[Outcomes, Outcomes]:
+        """Return the outcomes on the slice and on control traffic, computed once a patch."""
+        key = patch.digest if patch else None
+        if key not in self._primary:
+            samples = (self._set.slice_holdout, self._set.control_holdout)
+            self._primary[key] = (self._run(patch, samples[0]), self._run(patch, samples[1]))
+        return self._primary[key]
+
+    def net_gain(self, patch: Patch) -> float:
+        """Return the judged net gain of a patch, in percentage points: the primary metric alone."""
+        return net_gain_pp(*self._outcomes(patch)).value or 0.0
+
     def _judge(self, patch: Patch | None) -> Judged:
-        judged = self._set
-        on_slice = self._run(patch, judged.slice_holdout)
-        on_control = self._run(patch, judged.control_holdout)
+        on_slice, on_control = self._outcomes(patch)
         figures: dict[str, Interval | float | None] = {
             "fix_rate": fix_rate(on_slice),
             "net_gain_pp": net_gain_pp(on_slice, on_control),

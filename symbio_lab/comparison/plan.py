@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from symbio_lab import __version__
 from symbio_lab.deployment.gate import GATE_POLICIES
 from symbio_lab.errors import ConfigError
 from symbio_lab.healing.catalogue import STRATEGY_NAMES
@@ -72,4 +73,4 @@ class ComparisonPlan:
     def cell_key(self, strategy: str, seed: int, world_digest: str, pool_digest: str) -> str:
         """Return the content key of one cell; results are resumed only under an equal key."""
         settings = {k: v for k, v in asdict(self).items() if k not in ("strategies", "seeds", "reference_arms")}
-        return content_id([FORMAT, settings, strategy, seed, world_digest, pool_digest])[:20]
+        return content_id([FORMAT, __version__, settings, strategy, seed, world_digest, pool_digest])[:20]

@@ -11,10 +11,11 @@ from dataclasses import replace
 
 from symbio_lab.budget import Budget, CostMeter
 from symbio_lab.comparison.judge import Judge
+from symbio_lab.errors import ModelError
 from symbio_lab.evaluation.suites import FailureSuite
 from symbio_lab.marketplace.client import MarketplaceClient
 from symbio_lab.models.protocol import PatchableModel
-from symbio_lab.records import Attempt, HealingOutcome, Interval, Patch, Sample, SearchQuery
+from symbio_lab.records import Attempt, HealingOutcome, Patch, Sample, SearchQuery
 from symbio_lab.scenarios.pool import Pool
 from symbio_lab.scenarios.population import plan_contributors
 from symbio_lab.scenarios.world import World
@@ -32,8 +33,11 @@ def oracle_best(model: PatchableModel, market: MarketplaceClient, judge: Judge) 
         if patch is None:
             attempts.append(attempt)
             continue
-        gain = judge.judge(patch).figures["net_gain_pp"]
-        value = gain.value if isinstance(gain, Interval) and gain.value is not None else 0.0
+        try:
+            value = judge.net_gain(patch)
+        except ModelError as error:
+            attempts.append(Attempt("control", patch.patch_id, "refused", error.code, str(error)))
+            continue
         attempts.append(Attempt("control", patch.patch_id, "screened", "", "judged", "", {"net_gain_pp": value}))
         if value > best_gain:
             best, best_gain = patch, value

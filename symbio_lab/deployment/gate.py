@@ -115,6 +115,8 @@ def decide(selection: Outcomes, control: Outcomes, policy: GatePolicy, *, looks:
         need_failures = num_samples_to_decide(fixed, n, policy.min_fix_rate, alpha, side="lower")
     if decision == "undecided" and m and flip_high > policy.max_negative_flip_rate:
         need_controls = num_samples_to_decide(broken, m, policy.max_negative_flip_rate, alpha, side="upper")
+    if code == "too_few_controls" and flip_high <= policy.max_negative_flip_rate:
+        need_controls = policy.min_controls
     return Verdict(
         decision=decision,
         code=code,

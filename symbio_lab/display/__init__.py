@@ -1,1 +1,1 @@
-"""Figures and tables as static bundles that need no kernel, no trust and no network."""
+"""Figures and tables as bundles that show in a notebook, in untrusted JupyterLab and in a static page alike."""

@@ -36,6 +36,13 @@ class RepairTask:
         return len(self.repair) + len(self.selection)
 
     @property
+    def repair_labels(self) -> tuple[str, ...]:
+        """Gold labels of ``repair``, sorted: all that may be known before the gate; empty for generation."""
+        if self.task_type != "text_classification":
+            return ()
+        return tuple(sorted({s.expected for s in self.repair}))
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Gold labels of the failures given, sorted; empty for generation."""
         if self.task_type != "text_classification":

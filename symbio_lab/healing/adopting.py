@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from symbio_lab.errors import BudgetExceededError
+from symbio_lab.errors import BudgetExceededError, ModelError
 from symbio_lab.evaluation.screening import Screened, screen
 from symbio_lab.events import CandidateRefused, SearchFinished, emit
 from symbio_lab.healing.context import HealingContext
@@ -16,7 +16,7 @@ def build_query(context: HealingContext) -> SearchQuery:
     return SearchQuery(
         task_type=task.task_type,
         text=f"{task.description} | {exemplars}",
-        labels=tuple(sorted({s.expected for s in task.repair})) if task.labels else (),
+        labels=task.repair_labels,
         domain=task.domain,
         max_results=max(4 * context.max_marketplace_patches, 50),
     )
@@ -29,7 +29,7 @@ def find_patches(context: HealingContext) -> tuple[list[Patch], list[Attempt]]:
     instead of silently missing.
     """
     if context.market is None:
-        return [], [Attempt("marketplace", "-", "skipped", "no_market", "no marketplace was given")]
+        return [], [context.note(Attempt("marketplace", "-", "skipped", "no_market", "no marketplace was given"))]
     with context.meter.phase("search"):
         candidates = context.market.search(build_query(context))
         refused_early = sum(c.problem is not None for c in candidates)
@@ -39,9 +39,8 @@ def find_patches(context: HealingContext) -> tuple[list[Patch], list[Attempt]]:
     with context.meter.phase("verify"):
         for candidate in candidates:
             if len(patches) >= context.max_marketplace_patches:
-                attempts.append(
-                    Attempt("marketplace", candidate.ref, "skipped", "over_limit", "max_marketplace_patches reached")
-                )
+                over = Attempt("marketplace", candidate.ref, "skipped", "over_limit", "max_marketplace_patches reached")
+                attempts.append(context.note(over))
                 continue
             before = context.market.bytes_read
             patch, attempt = context.market.fetch(
@@ -49,11 +48,25 @@ def find_patches(context: HealingContext) -> tuple[list[Patch], list[Attempt]]:
             )
             context.meter.charge_bytes(context.market.bytes_read - before)
             if patch is None:
-                attempts.append(attempt)
+                attempts.append(context.note(attempt))
                 emit(context.listener, CandidateRefused(candidate.ref, attempt.code))
             else:
                 patches.append(patch)
     return patches, attempts
+
+
+def fitting_patches(context: HealingContext, patches: list[Patch]) -> tuple[list[Patch], list[Attempt]]:
+    """Return the patches that can be applied to the model, and an attempt for each that cannot; costs no forward."""
+    fitting: list[Patch] = []
+    refused: list[Attempt] = []
+    for patch in patches:
+        try:
+            with context.model.applied(patch):
+                fitting.append(patch)
+        except ModelError as error:
+            found = Attempt("marketplace", patch.patch_id, "refused", error.code, str(error), patch.manifest.keyid)
+            refused.append(context.note(found))
+    return fitting, refused
 
 
 def screen_patches(context: HealingContext, patches: list[Patch]) -> tuple[list[Screened], list[Attempt]]:
@@ -78,9 +91,10 @@ def screen_patches(context: HealingContext, patches: list[Patch]) -> tuple[list[
                     context.listener,
                 )
             except BudgetExceededError as error:
-                attempts.append(Attempt("marketplace", patch.patch_id, "skipped", error.code, str(error)))
+                skipped = Attempt("marketplace", patch.patch_id, "skipped", error.code, str(error))
+                attempts.append(context.note(skipped))
                 continue
-            attempts.append(_as_attempt(result))
+            attempts.append(context.note(_as_attempt(result)))
             results.append(result)
     return results, attempts
 

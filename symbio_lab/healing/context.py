@@ -8,6 +8,7 @@ from pathlib import Path
 
 from symbio_lab.budget import CostMeter
 from symbio_lab.deployment.gate import GatePolicy, Verdict, decide
+from symbio_lab.errors import DataError
 from symbio_lab.evaluation.evaluate import BasePredictions, run_outcomes
 from symbio_lab.evaluation.repair_task import RepairTask
 from symbio_lab.events import GateDecided, Listener, emit
@@ -48,6 +49,15 @@ class HealingContext:
     expires: str = FAR_FUTURE
     licence: str = "Apache-2.0"
     labels_seen: dict[str, int] = field(default_factory=dict)
+    num_looks: int = 0
+    """Looks at the gate taken so far."""
+    tried: list[Attempt] = field(default_factory=list)
+    """Every attempt as it is made: what is left to report when a limit stops the run in the middle."""
+
+    def note(self, attempt: Attempt) -> Attempt:
+        """Keep an attempt for the report and return it."""
+        self.tried.append(attempt)
+        return attempt
 
     def saw(self, split: str, num_samples: int) -> None:
         """Note that labels of a split were read."""
@@ -88,7 +98,7 @@ def seal_operated(
         patch_id=f"{context.namespace}/{operated.method.replace('_', '-')}",
         title=f"{operated.method} for {context.task.domain}",
         scope=context.task.description,
-        labels=context.task.labels,
+        labels=context.task.repair_labels,
         domain=context.task.domain,
         licence=context.licence,
         training_data=training_data or f"{len(context.task.repair)} failures and replay of the healer",
@@ -105,14 +115,18 @@ def ask_gate(context: HealingContext, patch: Patch, kind: str, *, looks: int) ->
 
     Raises:
         BudgetExceededError: the look does not fit the budget.
+        DataError: more looks than declared; the bounds would not hold.
     """
     task = context.task
+    if context.num_looks >= looks:
+        raise DataError(f"the gate was asked {context.num_looks + 1} times, {looks} look(s) were declared")
     with context.meter.phase("gate"):
         context.saw("selection", len(task.selection))
         context.saw("control_selection", len(task.control_selection))
         on_selection = run_outcomes(context.model, patch, task.selection, context.base, context.meter)
         on_control = run_outcomes(context.model, patch, task.control_selection, context.base, context.meter)
         verdict = decide(on_selection, on_control, context.gate, looks=looks)
+        context.num_looks += 1
     status = {"accept": "accepted", "reject": "rejected", "undecided": "undecided"}[verdict.decision]
     emit(
         context.listener,
@@ -130,8 +144,8 @@ def ask_gate(context: HealingContext, patch: Patch, kind: str, *, looks: int) ->
         ref=patch.patch_id,
         status=status,  # type: ignore[arg-type]
         code=verdict.code,
-        detail=f"gate look 1 of {looks}" if looks > 1 else "gate",
+        detail=f"gate look {context.num_looks} of {looks}" if looks > 1 else "gate",
         keyid=patch.manifest.keyid if kind == "marketplace" else "",
         metrics=verdict.figures(),
     )
-    return verdict, attempt
+    return verdict, context.note(attempt)

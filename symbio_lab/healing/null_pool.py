@@ -14,7 +14,8 @@ from __future__ import annotations
 import numpy as np
 
 from symbio_lab.errors import BudgetExceededError, EmptySliceError
-from symbio_lab.healing.adopting import find_patches
+from symbio_lab.evaluation.screening import MAX_GUARD
+from symbio_lab.healing.adopting import find_patches, fitting_patches
 from symbio_lab.healing.best_single import adopt_best
 from symbio_lab.healing.context import HealingContext, Proposal, seal_operated
 from symbio_lab.models.adapters import LoadedAdapter, load_adapter
@@ -48,15 +49,18 @@ class NullPool:
     def heal(self, context: HealingContext) -> Proposal:
         """Return the best null patch, gated once."""
         patches, attempts = find_patches(context)
+        patches, refused = fitting_patches(context, patches)
+        attempts += refused
         nulls: list[Patch] = []
         with context.meter.phase("null_refit"):
             for patch in patches:
-                if patch.manifest.base_digest != context.model.digest or not patch.manifest.adapter.target_modules:
+                if not patch.manifest.adapter.target_modules:
                     continue
                 try:
                     nulls.append(self._null_of(context, patch, len(nulls)))
                 except (BudgetExceededError, EmptySliceError) as error:
-                    attempts.append(Attempt("control", patch.patch_id, "skipped", error.code, str(error)))
+                    skipped = Attempt("control", patch.patch_id, "skipped", error.code, str(error))
+                    attempts.append(context.note(skipped))
         return adopt_best(context, nulls, attempts, looks=self.looks, route="control")
 
     def _null_of(self, context: HealingContext, patch: Patch, number: int) -> Patch:
@@ -67,7 +71,7 @@ class NullPool:
         operated = Operated(f"null-{number}", deltas, spec.rank, spec.alpha)
         labels = new_labels(model, task.repair) if task.label_shift == "new" else ()
         if labels and isinstance(model, TextClassifier) and task.replay:
-            texts = [s.text for s in (*task.repair, *task.replay)]
+            texts = [s.text for s in (*task.repair, *task.replay[:MAX_GUARD])]
             context.meter.charge_forwards(len(texts), num_tokens=count_tokens(model, texts))
             with model.applied_adapter(operated.to_adapter(), operated.method):
                 features, logits, _ = model.logits(texts)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from symbio_lab.budget import CostMeter
-from symbio_lab.errors import BudgetExceededError, EmptySliceError
+from symbio_lab.errors import BudgetExceededError, EmptySliceError, ModelError
 from symbio_lab.evaluation.metrics.net_gain import SLICE_SHARE
 from symbio_lab.events import SurgeryFinished, emit
 from symbio_lab.healing.context import HealingContext, seal_operated
@@ -40,17 +40,20 @@ def operate_one(context: HealingContext, method: SurgeryMethod) -> tuple[Patch |
             seed = derive_seed(context.seed, "surgery", method.name)
             operated = method.operate(context.model, task.repair, task.replay, seed=seed, meter=context.meter)
             patch = seal_operated(context, operated)
-    except (BudgetExceededError, EmptySliceError) as error:
-        return None, Attempt("surgery", method.name, "skipped", error.code, str(error))
+    except (BudgetExceededError, EmptySliceError, ModelError) as error:
+        return None, context.note(Attempt("surgery", method.name, "skipped", error.code, str(error)))
     emit(context.listener, SurgeryFinished(method.name, len(task.repair), context.meter.elapsed_s() - before))
-    return patch, Attempt("surgery", method.name, "proposed", "", f"trained on {len(task.repair)} failures")
+    attempt = Attempt("surgery", method.name, "proposed", "", f"trained on {len(task.repair)} failures")
+    return patch, context.note(attempt)
 
 
 def operate_best(context: HealingContext) -> tuple[Patch | None, list[Attempt]]:
     """Choose a method on withheld repair samples, then run it on all of them."""
     methods = applicable_methods(context.task.task_type, context.task.label_shift, context.lora)
     if not methods:
-        return None, [Attempt("surgery", "-", "skipped", "no_method", "no surgery method serves this task")]
+        return None, [
+            context.note(Attempt("surgery", "-", "skipped", "no_method", "no surgery method serves this task"))
+        ]
     chosen, attempts = _choose(context, methods)
     for method in [chosen, *[m for m in methods if m is not chosen]]:
         patch, attempt = operate_one(context, method)
@@ -82,18 +85,21 @@ def _choose(context: HealingContext, methods: Sequence[SurgeryMethod]) -> tuple[
             again = method.estimate_forwards(context.model, len(task.repair), len(task.replay))
             trial = method.estimate_forwards(context.model, len(train), len(replay)) + 2 * (len(withheld) + len(guard))
             if not context.meter.would_fit(trial + again + gate_reserve(context)):
-                attempts.append(Attempt("surgery", method.name, "skipped", "budget_exceeded", "no budget to try it"))
+                attempts.append(
+                    context.note(Attempt("surgery", method.name, "skipped", "budget_exceeded", "no budget to try it"))
+                )
                 continue
             try:
                 seed = derive_seed(context.seed, "choose", method.name)
                 operated = method.operate(context.model, train, replay, seed=seed, meter=context.meter)
-            except EmptySliceError as error:
-                attempts.append(Attempt("surgery", method.name, "skipped", error.code, str(error)))
+            except (EmptySliceError, ModelError) as error:
+                attempts.append(context.note(Attempt("surgery", method.name, "skipped", error.code, str(error))))
                 continue
             fix, flip = _trial_rates(context, operated, withheld, guard, context.meter)
             score = 100 * (SLICE_SHARE * fix - (1 - SLICE_SHARE) * flip)
             figures = {"score_pp": score, "fix_rate": fix, "flip_rate": flip, "num_failures": float(len(withheld))}
-            attempts.append(Attempt("surgery", method.name, "screened", "", "on withheld repair", "", figures))
+            trial_of = Attempt("surgery", method.name, "screened", "", "on withheld repair", "", figures)
+            attempts.append(context.note(trial_of))
             if score > best_score:
                 best, best_score = method, score
     return best, attempts

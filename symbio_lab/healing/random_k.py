@@ -7,8 +7,7 @@ References:
 from __future__ import annotations
 
 from symbio_lab.composition.exact_sum import exact_sum
-from symbio_lab.errors import ModelError
-from symbio_lab.healing.adopting import find_patches
+from symbio_lab.healing.adopting import find_patches, fitting_patches
 from symbio_lab.healing.context import HealingContext, Proposal, ask_gate, seal_operated
 from symbio_lab.models.adapters import load_adapter
 from symbio_lab.records import Attempt
@@ -28,18 +27,15 @@ class RandomK:
     def heal(self, context: HealingContext) -> Proposal:
         """Return the composition of k random verified patches, gated once."""
         patches, attempts = find_patches(context)
-        fitting = [p for p in patches if p.manifest.base_digest == context.model.digest]
+        fitting, refused = fitting_patches(context, patches)
+        attempts += refused
         chosen = shuffled(sorted(fitting, key=lambda p: p.patch_id), context.seed, "random_k")[:NUM_PATCHES]
         if not chosen:
             return Proposal(None, "none", None, tuple(attempts))
         with context.meter.phase("compose"):
-            try:
-                operated = exact_sum("random-k", [load_adapter(p) for p in chosen], [1 / len(chosen)] * len(chosen))
-            except ModelError as error:
-                refused = Attempt("control", "random_k", "refused", error.code, str(error))
-                return Proposal(None, "none", None, (*attempts, refused))
+            operated = exact_sum("random-k", [load_adapter(p) for p in chosen], [1 / len(chosen)] * len(chosen))
             patch = seal_operated(context, operated, lineage=[p.digest for p in chosen], training_data="none")
         names = ", ".join(p.patch_id for p in chosen)
-        attempts.append(Attempt("control", "random_k", "proposed", "", f"sum of {names}"))
+        attempts.append(context.note(Attempt("control", "random_k", "proposed", "", f"sum of {names}")))
         verdict, attempt = ask_gate(context, patch, "control", looks=self.looks)
         return Proposal(patch, "control", verdict, (*attempts, attempt))

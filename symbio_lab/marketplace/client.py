@@ -40,17 +40,22 @@ class MarketplaceClient:
         now: str,
         embed: Embedder | None = None,
         judging_digests: Collection[str] = (),
+        *,
+        seen: Path | None = None,
     ) -> None:
         """Prepare the client; nothing is read yet.
 
         Args:
             transports: markets to search.
             policy: the tenant's rules.
-            store: folder for verified patches and the memory of versions seen.
+            store: folder for verified patches.
             now: UTC time, ISO-8601, ends in ``Z``.
             embed: N texts -> (N, D); None searches by words only.
             judging_digests: splits that a counted evaluation must not have touched.
+            seen: folder that remembers the versions accepted; None keeps it in ``store``. Clients that face
+                different markets and share a store need one each: equal names there are different patches.
         """
+        self.seen = store / "seen" if seen is None else seen
         self.transports = {transport.uri: transport for transport in transports}
         self.policy = policy
         self.store = store
@@ -70,7 +75,7 @@ class MarketplaceClient:
             StorageError: a market or the store cannot be read.
         """
         self.now = now or self.now
-        self._state = load_seen(self.store / "seen")
+        self._state = load_seen(self.seen)
         indices = [
             build_index(transport, self.policy, now=self.now, state=self._state, judging_digests=self.judging_digests)
             for transport in self.transports.values()
@@ -136,7 +141,7 @@ class MarketplaceClient:
         if transport is None:
             raise NotFoundError(f"the client knows no market {candidate.market}", hint="search again")
         if self._state is None:
-            self._state = load_seen(self.store / "seen")
+            self._state = load_seen(self.seen)
         try:
             self.store.mkdir(parents=True, exist_ok=True)
             holder = tempfile.TemporaryDirectory(prefix=".fetch-", dir=self.store, ignore_cleanup_errors=True)
@@ -164,7 +169,7 @@ class MarketplaceClient:
                 evaluations=evaluations,
                 judging_digests=self.judging_digests,
             )
-        remember_seen(self.store / "seen", patch.manifest, patch.digest)
+        remember_seen(self.seen, patch.manifest, patch.digest)
         self._state = self._state.with_seen(patch.manifest, patch.digest)
         return patch
 

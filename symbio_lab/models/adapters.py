@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from safetensors.torch import load as load_safetensors
@@ -42,6 +42,15 @@ class LoadedAdapter:
     """Added head rows, (R, D)."""
     row_bias: torch.Tensor | None = None
     """(R,)."""
+
+    def to(self, *, dtype: torch.dtype, device: str) -> LoadedAdapter:
+        """Return the same tensors in the model's precision and on its device."""
+        return replace(
+            self,
+            deltas={module: (a.to(device, dtype), b.to(device, dtype)) for module, (a, b) in self.deltas.items()},
+            row_weight=None if self.row_weight is None else self.row_weight.to(device, dtype),
+            row_bias=None if self.row_bias is None else self.row_bias.to(device, dtype),
+        )
 
 
 def read_pinned(patch: Patch, entry: FileEntry) -> bytes:

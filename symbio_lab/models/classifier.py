@@ -10,7 +10,8 @@ Rules:
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,31 +22,19 @@ from symbio_lab.errors import BaseMismatchError, ModelError, PatchApplyError, Wr
 from symbio_lab.models.adapters import LoadedAdapter, applied_deltas, check_fits, load_adapter
 from symbio_lab.models.batching import length_sorted_batches
 from symbio_lab.models.digests import parameters_digest
+from symbio_lab.models.pooled import KEPT_BELOW_TOP, CachedTexts, PooledClassifier, PrefixCache
 from symbio_lab.models.protocol import Predictions
 from symbio_lab.records import Patch, TaskType
 
 MAX_LENGTH = 128
 """Tokens kept of each text."""
+_LAYER = re.compile(r"^encoder\.encoder\.layer\.(\d+)\.")
 
 
-class PooledClassifier(nn.Module):
-    """A sentence encoder, mean pooling to unit length, and a linear head."""
-
-    def __init__(self, encoder: nn.Module, num_features: int, num_labels: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.classifier = nn.Linear(num_features, num_labels)
-
-    def pool(self, hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Return the mean of the real tokens' states, scaled to unit length, (N, D)."""
-        mask = attention_mask[:, :, None].to(hidden.dtype)
-        mean = (hidden * mask).sum(1) / mask.sum(1).clamp_min(1)
-        return nn.functional.normalize(mean, dim=1)
-
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Return logits, (N, C)."""
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return self.classifier(self.pool(hidden, attention_mask))
+def _layer_of(module_name: str, num_layers: int) -> int:
+    """Return the layer that a module belongs to; 0, the safe answer, for modules outside the layers."""
+    found = _LAYER.match(module_name)
+    return min(int(found.group(1)), num_layers) if found else 0
 
 
 class TextClassifier:
@@ -87,6 +76,7 @@ class TextClassifier:
         self.dtype = dtype
         self._labels = tuple(labels)
         self._active: LoadedAdapter | None = None
+        self._prefixes = PrefixCache()
         if len(set(self._labels)) != self.head.out_features:
             raise ModelError(
                 f"{model_id}: {self.head.out_features} head rows but {len(set(self._labels))} distinct labels",
@@ -120,6 +110,8 @@ class TextClassifier:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return token ids of each text, cut at ``MAX_LENGTH``."""
+        if not texts:
+            return []
         ids = self.tokenizer(list(texts), truncation=True, max_length=MAX_LENGTH)["input_ids"]
         return [list(i) for i in ids]
 
@@ -133,6 +125,11 @@ class TextClassifier:
 
     def _forward(self, encoded: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return features (N, D) and logits (N, C + R) for one batch with the active patch."""
+        ids, mask = self.pad(encoded)
+        return self._captured(lambda: self.module(input_ids=ids, attention_mask=mask))
+
+    def _captured(self, run: Callable[[], Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run something that ends in the head; return the head's input and the logits of all rows."""
         captured: list[torch.Tensor] = []
 
         def keep(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -140,8 +137,7 @@ class TextClassifier:
 
         handle = self.head.register_forward_pre_hook(keep)
         try:
-            ids, mask = self.pad(encoded)
-            output = self.module(input_ids=ids, attention_mask=mask)
+            output = run()
         finally:
             handle.remove()
         logits, features = getattr(output, "logits", output), captured[0]
@@ -155,18 +151,55 @@ class TextClassifier:
             logits = torch.cat([logits, rows], dim=1)
         return features, logits
 
+    def _first_changed_layer(self) -> int:
+        """Return the lowest layer whose output the active patch changes; the number of layers for none."""
+        if self._active is None:
+            return self.num_layers
+        return min(
+            (_layer_of(n, self.num_layers) for n in self._active.deltas if n != self.head_name), default=self.num_layers
+        )
+
+    def _shared(
+        self, module: PooledClassifier, encoded: Sequence[Sequence[int]], number: int, cached: CachedTexts
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run one batch from the highest cached state that the active patch leaves as it is."""
+        top, first = len(module.layers), self._first_changed_layer()
+        if first >= top and number in cached.features:
+            known = cached.features[number]
+            return self._captured(lambda: module.classifier(known))
+        ids, mask = self.pad(encoded)
+        below, found = cached.lowest(number, first)
+        states = module.embed(ids) if found is None else found
+        for layer in range(below, top):
+            if layer <= first and top - layer in KEPT_BELOW_TOP:
+                cached.states[number, layer] = states
+            states = module.run_layer(layer, states, mask)
+        pooled = module.pool(states, mask)
+        if first >= top:
+            cached.features[number] = pooled
+        return self._captured(lambda: module.classifier(pooled))
+
     @torch.inference_mode()
     def logits(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor, int]:
         """Return features (N, D), logits (N, C) in float32 on the CPU, and the number of tokens."""
         encoded = self.encode(texts)
-        width = len(self.labels)
         features = torch.zeros(len(encoded), self.head.in_features)
-        logits = torch.zeros(len(encoded), width)
-        for batch in length_sorted_batches([len(i) for i in encoded]):
-            batch_features, batch_logits = self._forward([encoded[i] for i in batch])
+        logits = torch.zeros(len(encoded), len(self.labels))
+        cached = self._prefixes.entry(texts)
+        for number, batch in enumerate(length_sorted_batches([len(i) for i in encoded])):
+            rows = [encoded[i] for i in batch]
+            if isinstance(self.module, PooledClassifier):
+                batch_features, batch_logits = self._shared(self.module, rows, number, cached)
+            else:
+                batch_features, batch_logits = self._forward(rows)
             features[batch] = batch_features.float().cpu()
             logits[batch] = batch_logits.float().cpu()
+        self._prefixes.trim()
         return features, logits, sum(len(i) for i in encoded)
+
+    def forget(self) -> None:
+        """Drop cached activations: the next prediction computes everything anew."""
+        self._prefixes.clear()
 
     def predict(self, texts: Sequence[str]) -> Predictions:
         """Return the top label and its softmax for each text."""
@@ -194,8 +227,6 @@ class TextClassifier:
         if patch is None:
             yield
             return
-        if self._active is not None:
-            raise PatchApplyError("a patch is already active", hint="compose patches first, then apply the result")
         manifest = patch.manifest
         if manifest.task_type != self.task_type:
             raise WrongTaskError(f"{patch.patch_id} is for {manifest.task_type}, the model for {self.task_type}")
@@ -210,8 +241,15 @@ class TextClassifier:
 
     @contextmanager
     def applied_adapter(self, adapter: LoadedAdapter, name: str) -> Iterator[None]:
-        """Apply tensors that are already loaded (the trained, unsealed form used inside surgery)."""
+        """Apply tensors that are already loaded (the trained, unsealed form used inside surgery).
+
+        Raises:
+            PatchApplyError: they do not fit, rename an existing row, or a patch is already active.
+        """
+        if self._active is not None:
+            raise PatchApplyError("a patch is already active", hint="compose patches first, then apply the result")
         check_fits(self.module, adapter, name)
+        adapter = adapter.to(dtype=self.head.weight.dtype, device=self.device)
         clash = sorted(set(adapter.row_labels) & set(self._labels))
         if clash:
             raise PatchApplyError(f"{name} would replace the base's own row(s) {', '.join(clash[:5])}")
@@ -234,7 +272,37 @@ class TextClassifier:
         """Return a model with its own copy of the network, for surgery; the base is never trained."""
         twin = copy.copy(self)
         twin.module = copy.deepcopy(self.module)
+        twin._prefixes = PrefixCache()
         return twin
+
+    def prefix_states(self, texts: Sequence[str], below: int) -> list[torch.Tensor] | None:
+        """Return each text's states below layer ``below``, (L, D) each; None where the network has no such cut.
+
+        Training that adapts upper layers only starts from these, so the frozen prefix runs once a text.
+        """
+        if not isinstance(self.module, PooledClassifier) or below <= 0:
+            return None
+        encoded = self.encode(texts)
+        states: list[torch.Tensor] = [torch.empty(0)] * len(encoded)
+        with torch.no_grad():
+            for batch in length_sorted_batches([len(i) for i in encoded]):
+                ids, mask = self.pad([encoded[i] for i in batch])
+                hidden = self.module.embed(ids)
+                for layer in range(below):
+                    hidden = self.module.run_layer(layer, hidden, mask)
+                for row, index in enumerate(batch):
+                    states[index] = hidden[row, : len(encoded[index])].clone()
+        return states
+
+    def features_above(self, states: Sequence[torch.Tensor], below: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return features (N, D) and the base's logits (N, C) from ``prefix_states``, with gradients."""
+        module = self.module
+        if not isinstance(module, PooledClassifier):
+            raise ModelError(f"{self.model_id} cannot be run from its middle", hint="use features() instead")
+        hidden = nn.utils.rnn.pad_sequence(list(states), batch_first=True)
+        lengths = torch.tensor([len(s) for s in states], device=self.device)
+        mask = (torch.arange(hidden.shape[1], device=self.device)[None, :] < lengths[:, None]).long()
+        return self._captured(lambda: module.finish(hidden, mask, below))
 
     def weights_digest(self) -> str:
         """Return the SHA-256 of all live parameters."""

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from symbio_lab.models.classifier import PooledClassifier, TextClassifier
+from symbio_lab.models.classifier import TextClassifier
 from symbio_lab.models.digests import MINILM_ID
 from symbio_lab.models.loading import load_encoder
+from symbio_lab.models.pooled import PooledClassifier
 
 
 class SentenceEmbedder:
@@ -42,6 +43,8 @@ class SentenceEmbedder:
             ModelUnresolvedError: the encoder is not on this machine.
             NetworkUnavailableError: it must be downloaded and no network answers.
         """
-        features, _, _ = self._loaded().logits(list(texts))
+        probe = self._loaded()
+        features, _, _ = probe.logits(list(texts))
+        probe.forget()
         vectors: NDArray[np.float32] = features.numpy()
         return vectors

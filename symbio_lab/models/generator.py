@@ -86,6 +86,8 @@ class TextGenerator:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each prompt, separator included, without an end token."""
+        if not texts:
+            return []
         ids = self.tokenizer([t + self.separator for t in texts], add_special_tokens=False)["input_ids"]
         start = [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
         return [[*start, *i] for i in ids]
@@ -98,6 +100,8 @@ class TextGenerator:
     @torch.inference_mode()
     def predict(self, texts: Sequence[str]) -> Predictions:
         """Return the greedy answer to each text and its mean token probability."""
+        if not texts:
+            return Predictions((), (), 0)
         encoded = self.encode(texts)
         outputs, confidences = [""] * len(encoded), [0.0] * len(encoded)
         num_tokens = 0
@@ -166,18 +170,26 @@ class TextGenerator:
 
     @contextmanager
     def applied_adapter(self, adapter: LoadedAdapter, name: str) -> Iterator[None]:
-        """Apply tensors that are already loaded (the trained, unsealed form used inside surgery)."""
+        """Apply tensors that are already loaded (the trained, unsealed form used inside surgery).
+
+        Raises:
+            PatchApplyError: they do not fit, add head rows, or a patch is already active.
+        """
         if self._active:
             raise PatchApplyError("a patch is already active", hint="compose patches first, then apply the result")
         if adapter.row_labels:
             raise PatchApplyError(f"{name} adds head rows, which a generator does not have")
         check_fits(self.module, adapter, name)
+        adapter = adapter.to(dtype=next(self.module.parameters()).dtype, device=self.device)
         self._active = True
         try:
             with applied_deltas(self.module, adapter):
                 yield
         finally:
             self._active = False
+
+    def forget(self) -> None:
+        """Do nothing: a generator caches no activations between calls."""
 
     def answer_loss(self, texts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
         """Return the mean cross-entropy of the gold answers' tokens, with gradients where they flow."""

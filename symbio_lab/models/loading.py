@@ -9,7 +9,6 @@ Rules:
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from symbio_lab.codec import read_json
+from symbio_lab.config import available_threads
 from symbio_lab.errors import (
     DataError,
     ModelError,
@@ -24,9 +24,10 @@ from symbio_lab.errors import (
     NetworkUnavailableError,
     WrongTaskError,
 )
-from symbio_lab.models.classifier import PooledClassifier, TextClassifier
+from symbio_lab.models.classifier import TextClassifier
 from symbio_lab.models.digests import MINILM_ID, MINILM_SHA256, file_sha256, folder_digest, root_digest
 from symbio_lab.models.generator import TextGenerator
+from symbio_lab.models.pooled import PooledClassifier
 
 MODEL_FILES = ["*.safetensors", "*.json", "vocab.txt", "merges.txt", "*.model"]
 
@@ -123,8 +124,42 @@ def load_encoder(model: str | Path = MINILM_ID) -> tuple[Any, Any, str]:
 
     transformers_logging.disable_progress_bar()
     folder = locate_model(model)
-    encoder = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    encoder = _read_network(AutoModel, folder)
     return encoder, load_tokenizer(folder), folder_digest(folder)
+
+
+def _read_config(folder: Path) -> Any:
+    """Return the configuration of a model folder.
+
+    Raises:
+        ModelUnresolvedError: there is none that can be read.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelUnresolvedError(
+            f"{folder.name} has no config.json that can be read: {error}".splitlines()[0],
+            hint="give the folder of a Hugging Face model, config.json included",
+        ) from error
+
+
+def _read_network(kind: Any, folder: Path) -> Any:
+    """Return the network of a model folder in float32.
+
+    Raises:
+        ModelUnresolvedError: its weights are damaged or do not match its configuration.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        return kind.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise ModelUnresolvedError(
+            f"the weights of {folder.name} cannot be read: {error}".splitlines()[0],
+            hint="fetch the model again; its weights are damaged or belong to another configuration",
+        ) from error
 
 
 def load_classifier(
@@ -146,16 +181,16 @@ def load_classifier(
     folder = locate_model(model, revision=revision)
     if (folder / "base.json").is_file():
         return _load_lab_base(folder, device=device, dtype=dtype)
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
-    config = AutoConfig.from_pretrained(folder)
+    config = _read_config(folder)
     if not any("SequenceClassification" in name for name in config.architectures or ()):
         raise WrongTaskError(
             f"{model} has no classification head (it is {', '.join(config.architectures or ('unknown',))})",
             hint="use a sequence classification model, or load it with load_generator",
         )
     digest = folder_digest(folder)
-    module = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    module = _read_network(AutoModelForSequenceClassification, folder)
     heads = [
         n for n, m in module.named_modules() if isinstance(m, torch.nn.Linear) and m.out_features == config.num_labels
     ]
@@ -231,17 +266,17 @@ def load_generator(
         WrongTaskError: the model is no causal language model.
         NetworkUnavailableError: it must be downloaded and no network answers.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     folder = locate_model(model, revision=revision)
-    config = AutoConfig.from_pretrained(folder)
+    config = _read_config(folder)
     if not any("CausalLM" in name or "LMHead" in name for name in config.architectures or ()):
         raise WrongTaskError(
             f"{model} is no causal language model (it is {', '.join(config.architectures or ('unknown',))})",
             hint="use a causal language model, or load it with load_classifier",
         )
     digest = folder_digest(folder)
-    module = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    module = _read_network(AutoModelForCausalLM, folder)
     return TextGenerator(
         module,
         load_tokenizer(folder),
@@ -255,6 +290,6 @@ def load_generator(
 
 def use_threads(num_threads: int | None = None) -> int:
     """Set torch's CPU threads (default: the cores this process may use) and return the number."""
-    count = num_threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = num_threads or available_threads()
     torch.set_num_threads(count)
     return count

@@ -72,6 +72,9 @@ class PatchableModel(Protocol):
     def weights_digest(self) -> str:
         """Return the SHA-256 of all live parameters, 64 hex."""
 
+    def forget(self) -> None:
+        """Drop cached activations, so that arms compared by time start alike."""
+
     def is_correct(self, output: str, expected: str) -> bool:
         """Judge one output (label equality or exact match)."""
 

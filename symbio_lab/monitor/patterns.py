@@ -120,7 +120,3 @@ def typical_words(inside: Sequence[str], everywhere: Sequence[str]) -> tuple[str
         for word, count in slice_counts.items()
     }
     return tuple(sorted(score, key=lambda w: (-score[w], w))[:NUM_WORDS])
-
-
-def _document_counts(texts: Sequence[str]) -> Counter[str]:
-    return Counter(word for text in texts for word in set(_WORD.findall(text.lower())))

@@ -1,1 +1,1 @@
-"""The report: results of a comparison as one self-contained page."""
+"""A finished comparison as a report: collected, told in sections, executed as a notebook, exported as one page."""

@@ -88,7 +88,8 @@ def build_pool(
         StorageError: the cache cannot be written.
     """
     check_pool(relevance, recipe.contributor_size)
-    key = content_id([FORMAT, asdict(recipe), relevance, world_seed, model.digest])[:16]
+    made_from = {k: v for k, v in asdict(recipe).items() if k != "surgery_top_layers"}
+    key = content_id([FORMAT, made_from, relevance, world_seed, model.digest])[:16]
     folder = pools / f"{recipe.name.replace('/', '-')}-{relevance}-{key}"
     market = DirectoryTransport(folder / "market")
     folder.mkdir(parents=True, exist_ok=True)

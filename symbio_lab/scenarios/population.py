@@ -61,11 +61,13 @@ def plan_contributors(
     recipe: WorldRecipe, sources: WorldSources, relevance: Relevance, world_seed: int
 ) -> list[Contributor]:
     """Return the K contributors of a pool, in order of coverage."""
+    # A null pool has the donors of ``high``; only their deltas are random.
+    drawn_as = "high" if relevance == "null" else relevance
     labels = sorted({s.expected for s in sources.contributors})
     others = sorted({s.domain for s in sources.base_train})
     planned: list[Contributor] = []
     for number, coverage in enumerate(COVERAGE[relevance]):
-        rng = numpy_generator(world_seed, recipe.name, relevance, "contributor", number)
+        rng = numpy_generator(world_seed, recipe.name, drawn_as, "contributor", number)
         count = min(max(round(coverage * len(labels)), 1), len(labels)) if coverage else 0
         known = tuple(sorted(rng.choice(labels, size=count, replace=False).tolist())) if count else ()
         topic = recipe.domain if known else str(rng.choice(others))
@@ -73,7 +75,7 @@ def plan_contributors(
             data = [s for s in sources.contributors if s.expected in known]
         else:
             data = [s for s in sources.base_train if s.domain == topic]
-        drawn = _balanced(data, recipe.contributor_size, derive_seed(world_seed, relevance, "data", number))
+        drawn = _balanced(data, recipe.contributor_size, derive_seed(world_seed, drawn_as, "data", number))
         rank = int(rng.choice([4, 8, 16]))
         top = recipe.top_layers[int(rng.integers(len(recipe.top_layers)))]
         settings = LoraSettings(

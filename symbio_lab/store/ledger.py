@@ -97,6 +97,20 @@ class Ledger:
             ).fetchall()
         return tuple(_deployment(row) for row in rows)
 
+    def lines(self, *, tenant: str | None = None, model_id: str | None = None) -> tuple[Deployment, ...]:
+        """Return all lines, of one tenant or model if it is named, oldest first; empty when there are none.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT * FROM deployments WHERE tenant = COALESCE(?, tenant) AND model_id = COALESCE(?, model_id)"
+                " ORDER BY seq",
+                (tenant, model_id),
+            ).fetchall()
+        return tuple(_deployment(row) for row in rows)
+
     def current(self, tenant: str, model_id: str, *, stages: Sequence[str] = SERVING_STAGES) -> Deployment | None:
         """Return the newest line of one tenant's model in one of ``stages``; None when there is none.
 

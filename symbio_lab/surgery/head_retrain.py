@@ -7,7 +7,7 @@ as a low-rank delta of the head (rank at most the number of labels), so that a p
 References:
     Kirichenko et al. 2023, Last layer re-training is sufficient for robustness to spurious correlations (DFR),
     section 5. Differs from the paper: L2 towards the base's or prototype rows instead of L1, class-balanced
-    weights instead of group-balanced subsets.
+    weights instead of group-balanced subsets; the base's bias stays where only a delta is returned.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from symbio_lab.models.classifier import TextClassifier
 from symbio_lab.models.operated import HeadRows, Operated
 from symbio_lab.models.protocol import PatchableModel, count_tokens
 from symbio_lab.records import LabelShift, Sample, TaskType
-from symbio_lab.surgery.protocol import new_labels
+from symbio_lab.surgery.protocol import label_index, new_labels
 from symbio_lab.surgery.prototype_rows import prototype_head
 
 PULL = 1e-4
@@ -50,6 +50,8 @@ def fit_rows(
     weights: torch.Tensor,
     start_weight: torch.Tensor,
     start_bias: torch.Tensor,
+    *,
+    fit_bias: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Fit rows by weighted cross-entropy next to fixed logits, with an L2 pull to the start.
 
@@ -60,13 +62,16 @@ def fit_rows(
         weights: sample weights, (N,).
         start_weight: (R, D).
         start_bias: (R,).
+        fit_bias: False keeps the bias as it is.
 
     Returns:
         Fitted weight (R, D) and bias (R,).
     """
     weight = start_weight.clone().requires_grad_()
-    bias = start_bias.clone().requires_grad_()
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=MAX_STEPS, line_search_fn="strong_wolfe")
+    bias = start_bias.clone().requires_grad_(fit_bias)
+    optimizer = torch.optim.LBFGS(
+        [weight, bias] if fit_bias else [weight], max_iter=MAX_STEPS, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
@@ -105,18 +110,19 @@ class HeadRetrain:
 
         Raises:
             EmptySliceError: no repair or no replay sample.
+            UnknownLabelsError: replay carries a label that neither the model nor ``repair`` has.
             BudgetExceededError: the forwards do not fit.
         """
         if not repair or not replay or not isinstance(model, TextClassifier):
             raise EmptySliceError("head_retrain needs a classifier, repair samples and replay samples")
+        added = new_labels(model, repair)
+        index = label_index(model, added, (*repair, *replay))
         texts = [s.text for s in (*repair, *replay)]
         meter.charge_forwards(len(texts), num_tokens=count_tokens(model, texts))
         features, _, _ = model.logits([s.text for s in repair])
         replay_features, replay_logits, _ = model.logits([s.text for s in replay])
         every = torch.cat([features, replay_features])
         gold = [s.expected for s in (*repair, *replay)]
-        added = new_labels(model, repair)
-        index = {name: i for i, name in enumerate((*model.labels, *added))}
         target = torch.tensor([index[g] for g in gold])
         weights = balanced_weights(gold)
         head, base = model.head.weight.float().cpu(), model.head.bias
@@ -128,7 +134,8 @@ class HeadRetrain:
                 every, fixed, target, weights, torch.from_numpy(start.weight), torch.from_numpy(start.bias)
             )
             return Operated(self.name, rows=HeadRows(added, weight.numpy(), bias.numpy()))
-        weight, _ = fit_rows(every, every[:, :0], target, weights, head, head_bias)
+        # A delta carries no bias, so the base's bias must be in place while the weight is fitted.
+        weight, _ = fit_rows(every, every[:, :0], target, weights, head, head_bias, fit_bias=False)
         return self._as_delta(model.head_name, (weight - head).numpy())
 
     def _as_delta(self, head_name: str, change: np.ndarray) -> Operated:

@@ -30,7 +30,7 @@ from symbio_lab.models.operated import HeadRows, Operated
 from symbio_lab.models.protocol import PatchableModel, count_tokens
 from symbio_lab.records import Sample
 from symbio_lab.seeding import numpy_generator, torch_generator
-from symbio_lab.surgery.protocol import new_labels
+from symbio_lab.surgery.protocol import label_index, new_labels
 from symbio_lab.surgery.prototype_rows import prototype_head
 
 _LAYER = re.compile(r"(?:^|\.)(?:layer|layers|h|block)\.(\d+)\.")
@@ -90,7 +90,8 @@ def training_forwards(model: PatchableModel, num_repair: int, num_replay: int, s
     settings = settings if num_replay else replace(settings, replay_ratio=0.0)
     first = 0 if settings.top_layers is None else max(model.num_layers - settings.top_layers, 0)
     samples = plan_steps(num_repair, settings)[2]
-    return samples * lora_step_cost(model.num_layers, first) + (num_repair + num_replay)
+    prefix = (num_repair + num_replay) * first / model.num_layers
+    return samples * lora_step_cost(model.num_layers, first, first > 0) + (num_repair + num_replay) + prefix
 
 
 def train_lora(
@@ -107,11 +108,17 @@ def train_lora(
 
     Raises:
         EmptySliceError: no repair samples.
+        UnknownLabelsError: replay carries a label that neither the model nor ``repair`` has.
+        PatchApplyError: the network has none of the modules to adapt.
         BudgetExceededError: the run does not fit; nothing was done.
         HealingTimeoutError: the wall limit was reached.
     """
     if not repair:
         raise EmptySliceError(f"{name} needs repair samples")
+    # Everything that can be refused is refused before the budget is charged.
+    target_modules(model.module, settings, exclude=_head_of(model))
+    if isinstance(model, TextClassifier):
+        label_index(model, new_labels(model, repair), replay)
     texts = [s.text for s in (*repair, *replay)]
     forwards = training_forwards(model, len(repair), len(replay), settings)
     meter.charge_forwards(1, weight=forwards, num_tokens=round(count_tokens(model, texts) / len(texts)))
@@ -120,6 +127,10 @@ def train_lora(
     if isinstance(model, TextGenerator):
         return _train_generator(name, model, repair, replay, settings, seed, meter)
     raise EmptySliceError(f"{name} cannot train a {type(model).__name__}")
+
+
+def _head_of(model: PatchableModel) -> str:
+    return model.head_name if isinstance(model, TextClassifier) else "lm_head"
 
 
 def _inject(module: nn.Module, settings: LoraSettings, targets: tuple[str, ...], seed: int) -> list[nn.Parameter]:
@@ -177,9 +188,9 @@ def _train_classifier(
     meter: CostMeter,
 ) -> Operated:
     twin = model.training_copy()
-    targets = target_modules(twin.module, settings, exclude=model.head_name)
+    targets = target_modules(twin.module, settings, exclude=_head_of(model))
     added = new_labels(model, repair)
-    index = {label: i for i, label in enumerate((*model.labels, *added))}
+    index = label_index(model, added, (*repair, *replay))
     groups: list[dict[str, Any]] = []
     weight = bias = None
     if added:
@@ -192,9 +203,17 @@ def _train_classifier(
     trained = _inject(twin.module, settings, targets, seed)
     groups.append({"params": trained, "lr": settings.learning_rate})
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
-    for batch in _epochs(repair, replay, settings, seed):
+    below = 0 if settings.top_layers is None else max(model.num_layers - settings.top_layers, 0)
+    batches = list(_epochs(repair, replay, settings, seed))
+    texts = sorted({s.text for batch in batches for s in batch})
+    states = twin.prefix_states(texts, below)
+    position = {text: i for i, text in enumerate(texts)}
+    for batch in batches:
         meter.check_wall()
-        features, logits = twin.features(twin.encode([s.text for s in batch]))
+        if states is None:
+            features, logits = twin.features(twin.encode([s.text for s in batch]))
+        else:
+            features, logits = twin.features_above([states[position[s.text]] for s in batch], below)
         if weight is not None and bias is not None:
             logits = torch.cat([logits, features @ weight.T.to(features.dtype) + bias.to(features.dtype)], dim=1)
         target = torch.tensor([index[s.expected] for s in batch], device=model.device)
@@ -218,7 +237,7 @@ def _train_generator(
     meter: CostMeter,
 ) -> Operated:
     twin = model.training_copy()
-    targets = target_modules(twin.module, settings, exclude="lm_head")
+    targets = target_modules(twin.module, settings, exclude=_head_of(model))
     trained = _inject(twin.module, settings, targets, seed)
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=0.0)
     for batch in _epochs(repair, replay, settings, seed):

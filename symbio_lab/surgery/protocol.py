@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from symbio_lab.budget import CostMeter
+from symbio_lab.errors import UnknownLabelsError
 from symbio_lab.models.operated import Operated
 from symbio_lab.models.protocol import PatchableModel
 from symbio_lab.records import LabelShift, Sample, TaskType
@@ -44,6 +45,19 @@ class SurgeryMethod(Protocol):
             EmptySliceError: no repair samples, or no replay samples where the method needs them.
             BudgetExceededError: the work does not fit; nothing was done.
         """
+
+
+def label_index(model: PatchableModel, added: Sequence[str], samples: Sequence[Sample]) -> dict[str, int]:
+    """Return label -> row number, the base's rows first.
+
+    Raises:
+        UnknownLabelsError: a sample carries a label that is neither the model's nor one of ``added``.
+    """
+    index = {name: i for i, name in enumerate((*model.labels, *added))}
+    unknown = {s.expected for s in samples} - set(index)
+    if unknown:
+        raise UnknownLabelsError(sorted(unknown))
+    return index
 
 
 def new_labels(model: PatchableModel, samples: Sequence[Sample]) -> tuple[str, ...]:

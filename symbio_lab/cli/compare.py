@@ -1,0 +1,120 @@
+"""``symbio compare``: run strategies on one world under one judge, over several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from symbio_lab.cli.heal import check_plan
+from symbio_lab.cli.printing import interval_text, number_text, print_json, print_table
+from symbio_lab.cli.progress import progress
+from symbio_lab.cli.session import JsonFlag, session_of
+
+DEFAULT_STRATEGIES = "noop,null_pool,best_single,surgery_only,marketplace_first"
+
+
+def compare(
+    context: typer.Context,
+    scenario: Annotated[str, typer.Option(help="helpdesk or clinc150/<domain>.")] = "helpdesk",
+    pool: Annotated[str, typer.Option(help="Relevance of the pool: null, low, medium or high.")] = "high",
+    strategies: Annotated[str, typer.Option(help="Names, separated by commas.")] = DEFAULT_STRATEGIES,
+    n_repair: Annotated[int, typer.Option(help="Labelled failures given, at least 2.")] = 16,
+    seeds: Annotated[str, typer.Option(help="Whole numbers, separated by commas.")] = "0",
+    world_seed: Annotated[int, typer.Option(help="Draws the base and the pool.")] = 0,
+    contributor_size: Annotated[int | None, typer.Option(help="32, 128 or 512; default: the world's.")] = None,
+    gate: Annotated[str, typer.Option(help="lab or strict.")] = "lab",
+    budget_forwards: Annotated[float, typer.Option(help="Budget of each cell in forwards-equivalent.")] = 60_000.0,
+    n_control: Annotated[int, typer.Option(help="Control samples for the gate, at most.")] = 1000,
+    max_patches: Annotated[int, typer.Option(help="Marketplace patches tried, at most.")] = 20,
+    out: Annotated[Path | None, typer.Option(help="Results folder; default: runs/ in the state folder.")] = None,
+    report: Annotated[bool, typer.Option(help="Render report.html.")] = True,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare strategies: results.parquet, summary.json, report.html. Running it again resumes."""
+    from symbio_lab.comparison.compare import compare as run_comparison
+    from symbio_lab.comparison.plan import ComparisonPlan
+
+    numbers, problems = parse_seeds(seeds)
+    plan = ComparisonPlan(
+        scenario,
+        pool=pool,
+        strategies=names_of(strategies),
+        # A stand-in when the seeds themselves are wrong, so that all else is checked too.
+        seeds=numbers or (0,),
+        world_seed=world_seed,
+        n_repair=n_repair,
+        n_control=n_control,
+        contributor_size=contributor_size,
+        gate=gate,
+        budget_forwards=budget_forwards,
+        max_marketplace_patches=max_patches,
+    )
+    check_plan(plan, tuple(problems))
+    settings = session_of(context).settings
+    folder = out or settings.runs / f"{scenario.replace('/', '-')}-{pool}-n{n_repair}"
+    with progress(phases=False) as listener:
+        done = run_comparison(plan, folder, settings=settings, listener=listener)
+    page = None
+    if report:
+        from symbio_lab.reports.executing import write_report
+
+        page = write_report(folder)
+    if as_json:
+        files = {"results": folder / "results.parquet", "summary_file": folder / "summary.json", "report": page}
+        print_json({"out": folder, **files, "num_rows": len(done.rows), "summary": done.summary})
+        return
+    print_table(*summary_table(done.summary))
+    if done.summary.get("exploratory"):
+        print(f"exploratory: {done.summary['exploratory_reason']}")
+    print(f"report: {page}" if page else f"results: {folder / 'results.parquet'}")
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """Return names that were separated by commas.
+
+    >>> names_of("noop, lora")
+    ('noop', 'lora')
+    """
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def parse_seeds(text: str) -> tuple[tuple[int, ...], list[str]]:
+    """Return the seeds, and what is wrong with them.
+
+    >>> parse_seeds("0,1"), parse_seeds("0,x")
+    (((0, 1), []), ((), ["--seeds: 'x' is not a whole number of 0 or more"]))
+    """
+    parts = names_of(text)
+    bad = [part for part in parts if not (part.isascii() and part.isdigit())]
+    problems = [f"--seeds: {part!r} is not a whole number of 0 or more" for part in bad]
+    if not parts:
+        problems.append("--seeds: no seeds given")
+    return (() if problems else tuple(int(part) for part in parts)), problems
+
+
+def summary_table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return columns and rows of the table over seeds: one row a strategy, mean and range of what was deployed."""
+    columns = ["strategy", "n", "status", "deployed", "fix rate", "net gain pp", "flips", "forwards"]
+    rows = []
+    for name, figures in summary["strategies"].items():
+
+        def over_seeds(figure: str, digits: int, figures: Mapping[str, Any] = figures) -> str:
+            low, high = figures[f"{figure}_min"], figures[f"{figure}_max"]
+            return interval_text(figures[figure], low, high, digits=digits)
+
+        rows.append(
+            [
+                name,
+                str(figures["num_seeds"]),
+                ",".join(sorted(set(figures["statuses"]))),
+                f"{figures['deploy_rate']:.0%}",
+                over_seeds("deployed_fix_rate", 3),
+                over_seeds("deployed_net_gain_pp", 2),
+                over_seeds("deployed_negative_flip_rate", 4),
+                number_text(figures["cost_forwards_equivalent"]),
+            ]
+        )
+    return columns, rows

@@ -1,0 +1,126 @@
+"""``symbio ledger`` and ``symbio rollback``: what runs for whom, and the way back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from symbio_lab.cli.printing import print_json, print_table
+from symbio_lab.cli.progress import progress
+from symbio_lab.cli.session import JsonFlag, Session, session_of, utc_now
+from symbio_lab.errors import NotFoundError
+
+
+def ledger(
+    context: typer.Context,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model id.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Recompute the hash chain; exit 4 if it is broken.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """List deployments, oldest first."""
+    from symbio_lab.store import Database, Ledger
+
+    book = Ledger(Database(session_of(context).settings.store))
+    head = book.verify_chain() if verify else book.head()
+    lines = book.lines(tenant=tenant, model_id=model)
+    if as_json:
+        plain = [{"deployment_id": line.deployment_id, **_columns(line)} for line in lines]
+        chain = {"num_lines": head.num_lines, "digest": head.digest, "verified": verify}
+        print_json({"deployments": plain, "chain": chain})
+        return
+    print_table(
+        ["deployment", "created_at", "tenant", "model", "stage", "patch", "digest", "note"],
+        [
+            [
+                line.deployment_id[:12],
+                line.created_at,
+                line.tenant,
+                line.model_id,
+                line.stage,
+                line.patch_id or "(base)",
+                line.patch_digest,
+                line.note,
+            ]
+            for line in lines
+        ],
+    )
+    if verify:
+        print(f"chain ok: {head.num_lines} lines, head {head.digest}")
+
+
+def rollback(
+    context: typer.Context,
+    model: Annotated[str, typer.Option(help="Model id.")],
+    tenant: Annotated[str, typer.Option(help="Whose deployment.")] = "default",
+    as_json: JsonFlag = False,
+) -> int:
+    """Undo a tenant's live deployment; the predictions must come back bit for bit."""
+    with progress() as listener:
+        result = _roll_back(session_of(context), tenant, model, listener)
+    digests = result["predictions_digest"]
+    if as_json:
+        print_json(result)
+    else:
+        print(f"serves now: {result['patch_id'] or 'the base'}")
+        print(f"predictions before the deployment: {digests['before'] or 'not recorded'}")
+        print(f"predictions now: {digests['now']}")
+        print(f"bit-equal: {'unknown' if result['bit_equal'] is None else str(result['bit_equal']).lower()}")
+        print(f"deployment: {result['deployment_id']}")
+    return 1 if result["bit_equal"] is False else 0
+
+
+def _columns(line: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(line)
+
+
+def _roll_back(session: Session, tenant: str, model_id: str, listener: Any) -> dict[str, Any]:
+    from symbio_lab.cli.registered_models import (
+        load_model,
+        predictions_digest,
+        probe_texts,
+        rebuild,
+        record_of,
+        reopen_from,
+    )
+    from symbio_lab.deployment.deploy import restore, roll_back
+    from symbio_lab.deployment.registry import ModelRegistry
+    from symbio_lab.evaluation.suites import SuiteSizes
+    from symbio_lab.records import Patch
+    from symbio_lab.store import Database, Ledger
+
+    settings = session.settings
+    book, registry = Ledger(Database(settings.store)), ModelRegistry()
+    current = book.current(tenant, model_id)
+    if current is None or current.patch_digest is None:
+        raise NotFoundError(
+            f"nothing is deployed for tenant {tenant!r} on {model_id!r}", hint="list what is: symbio ledger"
+        )
+    model = load_model(settings, model_id)
+    kept = record_of(settings, current, book.history(tenant, model_id))
+    world = rebuild(settings, model, listener)
+    registry.register(model_id, world.model)
+
+    def reopen(digest: str) -> Patch:
+        return reopen_from(settings, digest)
+
+    restore(registry, book, tenant=tenant, model_id=model_id, reopen=reopen)
+    n_repair, seed = (kept.n_repair, kept.seed) if kept else (model.n_repair, model.seed)
+    sizes = SuiteSizes(n_repair=n_repair, n_control_selection=kept.n_control) if kept else SuiteSizes(n_repair=n_repair)
+    texts = probe_texts(world.incident(sizes, seed))
+    deployed = predictions_digest(registry, tenant, model_id, texts)
+    line = roll_back(registry, book, tenant=tenant, model_id=model_id, now=utc_now(), reopen=reopen, listener=listener)
+    now = predictions_digest(registry, tenant, model_id, texts)
+    return {
+        "tenant": tenant,
+        "model_id": model_id,
+        "rolled_back": current.deployment_id,
+        "deployment_id": line.deployment_id,
+        "patch_id": line.patch_id,
+        "patch_digest": line.patch_digest,
+        "predictions_digest": {"before": kept.before if kept else None, "deployed": deployed, "now": now},
+        "bit_equal": now == kept.before if kept else None,
+    }

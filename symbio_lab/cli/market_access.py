@@ -1,0 +1,197 @@
+"""Markets by address or by default, each with the policy and the memory of versions that belong to it.
+
+Rules:
+    1. A pool under the state folder is a scenario's own: its policy is rebuilt from ``pool.json``. Such a file beside
+       any other market is a stranger's claim and is never read: scenario keys can be derived by everyone.
+    2. Every other market is judged by the keys enrolled under ``keys/enrolled/``.
+    3. Our own key counts everywhere: what we published, we may adopt.
+    4. Versions seen are remembered market by market: equal names in two markets are different patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from symbio_lab.codec import read_json, write_json
+from symbio_lab.config import Settings
+from symbio_lab.errors import ConfigError, DataError, NotFoundError
+from symbio_lab.records import content_id
+
+if TYPE_CHECKING:
+    from symbio_lab.marketplace.directory import DirectoryTransport
+    from symbio_lab.trust.policy import PublisherKey, TrustPolicy
+
+OWN_KEY_NAME = "this installation"
+GIVEN_KEY_NAME = "given by --key"
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """One market as this installation sees it."""
+
+    transport: DirectoryTransport
+    policy: TrustPolicy
+    seen: Path
+    """Folder that remembers the versions accepted from it."""
+    base_digest: str | None
+    """Base that all patches of a local pool are meant for; None for other markets."""
+
+    @property
+    def uri(self) -> str:
+        """Address of the market."""
+        return self.transport.uri
+
+    def folder(self, ref: str) -> Path | None:
+        """Return the folder of the newest version of a patch, or of ``namespace/name@version``; None if absent."""
+        from symbio_lab.trust.naming import split_ref
+
+        namespace, name, version = split_ref(ref)
+        versions = self.transport.list_versions(f"{namespace}/{name}")
+        if not versions or version not in (None, *versions):
+            return None
+        return self.transport.path / "patches" / namespace / name / f"v{version or versions[-1]}"
+
+
+def open_market(uri: str, settings: Settings, *, keys: Iterable[str] = (), must_exist: bool = True) -> Market:
+    """Return the market at an address.
+
+    Args:
+        uri: folder, or ``file://`` and a folder.
+        settings: state folder.
+        keys: public keys (64 hex) enrolled for this call only.
+        must_exist: False lets the first ``publish`` make the folder.
+
+    Raises:
+        ConfigError: the address is not supported.
+        NotFoundError: there is no such folder.
+        TrustError: ``bad_key``.
+        DataError: the file of an enrolled key is damaged.
+    """
+    from symbio_lab.marketplace.directory import DirectoryTransport
+    from symbio_lab.marketplace.opening import open_transport
+
+    transport = open_transport(uri)
+    if not isinstance(transport, DirectoryTransport):
+        raise ConfigError([f"market {uri!r:.80}: only folders can be used here"], hint="give a folder")
+    if must_exist and not transport.path.is_dir():
+        raise NotFoundError(f"there is no market at {uri}", hint="check the address; symbio market publish makes one")
+    return _market(transport, settings, keys)
+
+
+def local_markets(settings: Settings, *, keys: Iterable[str] = ()) -> list[Market]:
+    """Return every finished pool under the state folder, then the overlays that healing contributed to.
+
+    Raises:
+        NotFoundError: there is none yet.
+    """
+    from symbio_lab.marketplace.directory import DirectoryTransport
+
+    pools = sorted(path.parent / "market" for path in settings.pools.glob("*/pool.json"))
+    folders = [*pools, *sorted((settings.home / "overlays").glob("*/"))]
+    if not folders:
+        raise NotFoundError(
+            "there is no local pool yet", hint="build one: symbio demo, symbio compare or symbio heal; or give --market"
+        )
+    return [_market(DirectoryTransport(folder), settings, keys) for folder in folders]
+
+
+def choose_markets(uris: Iterable[str], settings: Settings, *, keys: Iterable[str] = ()) -> list[Market]:
+    """Return the markets at ``uris``, or all local ones when none is given."""
+    opened = [open_market(uri, settings, keys=keys) for uri in uris]
+    return opened or local_markets(settings, keys=keys)
+
+
+def policy_of_folder(folder: Path, settings: Settings, keys: Iterable[str] = ()) -> tuple[TrustPolicy, str | None]:
+    """Return the policy for whatever lies in ``folder``, and the base digest if it belongs to a local pool.
+
+    Raises:
+        DataError: ``pool.json`` or the file of an enrolled key is damaged.
+        TrustError: ``bad_key``.
+    """
+    from symbio_lab.trust.policy import PublisherKey, TrustPolicy
+
+    pool = pool_folder(folder, settings)
+    policy, base = (TrustPolicy(), None) if pool is None else _pool_policy(pool)
+    given = [PublisherKey(key, GIVEN_KEY_NAME) for key in keys]
+    return policy.enrol(*own_key(settings), *enrolled_keys(settings), *given), base
+
+
+def pool_folder(path: Path, settings: Settings) -> Path | None:
+    """Return the folder of the finished local pool that ``path`` lies in, or None."""
+    try:
+        parts = path.resolve().relative_to(settings.pools.resolve()).parts
+    except ValueError:
+        return None
+    folder = settings.pools / parts[0] if parts else settings.pools
+    return folder if (folder / "pool.json").is_file() else None
+
+
+def own_key(settings: Settings) -> list[PublisherKey]:
+    """Return our own public key, if there is one already."""
+    from symbio_lab.trust.keys import load_key
+    from symbio_lab.trust.policy import PublisherKey
+
+    path = settings.keys / "own.json"
+    return [PublisherKey(load_key(path).public_hex, OWN_KEY_NAME, known=True)] if path.is_file() else []
+
+
+def enrolled_keys(settings: Settings) -> list[PublisherKey]:
+    """Return the keys under ``keys/enrolled/``.
+
+    Raises:
+        DataError: a file does not hold ``public_hex`` and ``name``.
+    """
+    from symbio_lab.trust.policy import PublisherKey
+
+    found = []
+    for path in sorted((settings.keys / "enrolled").glob("*.json")):
+        value = read_json(path)
+        if not isinstance(value, dict) or not isinstance(value.get("public_hex"), str):
+            raise DataError(f"{path.name} is not an enrolled key", hint="remove it and run: symbio market enrol")
+        known = value.get("known") is True
+        found.append(PublisherKey(value["public_hex"], str(value.get("name", "")), known=known))
+    return found
+
+
+def enrol_key(public_hex: str, name: str, settings: Settings, *, known: bool = False) -> str:
+    """Enrol a publisher's key for all markets that are not local pools; return its keyid.
+
+    Raises:
+        TrustError: ``bad_key``: not a valid Ed25519 public key.
+        StorageError: the state folder cannot be written.
+    """
+    from symbio_lab.trust.keys import PublicKey
+
+    keyid = PublicKey(public_hex).keyid
+    value = {"schema": 1, "public_hex": public_hex, "name": name, "known": known}
+    write_json(settings.keys / "enrolled" / f"{keyid[:16]}.json", value)
+    return keyid
+
+
+def _market(transport: DirectoryTransport, settings: Settings, keys: Iterable[str]) -> Market:
+    policy, base = policy_of_folder(transport.path, settings, keys)
+    return Market(transport, policy, seen_folder(transport.path, settings), base)
+
+
+def seen_folder(market: Path, settings: Settings) -> Path:
+    """Return the folder that remembers the versions accepted from the market in this folder."""
+    pool = pool_folder(market, settings)
+    name = pool.name if pool is not None else f"market-{content_id(market.resolve().as_posix())[:16]}"
+    return settings.home / "seen" / name
+
+
+def _pool_policy(folder: Path) -> tuple[TrustPolicy, str]:
+    from symbio_lab.scenarios.catalogue import scenario_recipe
+    from symbio_lab.scenarios.pool import scenario_policy
+
+    info: Mapping[str, Any] = read_json(folder / "pool.json")
+    try:
+        recipe = scenario_recipe(info["world"], contributor_size=info["contributor_size"])
+        return scenario_policy(recipe, info["relevance"], info["world_seed"]), str(info["base_digest"])
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"pool.json of {folder.name} lacks {error}", hint="delete the pool and build it again"
+        ) from error

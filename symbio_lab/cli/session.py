@@ -1,0 +1,111 @@
+"""What every command starts from: the resolved settings, and whether its result is wanted as JSON."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from symbio_lab.config import ENVIRONMENT, Resolved, Settings
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout and nothing else there.")]
+"""The option that every command has."""
+PUBLISHED_FOR_DAYS = 365
+"""How long what we publish stays valid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One call of the command line."""
+
+    resolved: Resolved
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.resolved.settings
+
+    @property
+    def own_key_file(self) -> Path:
+        """File of the key that signs what this installation publishes."""
+        return self.settings.keys / "own.json"
+
+
+def session_of(context: typer.Context) -> Session:
+    """Return the session that the root command prepared."""
+    session: Session = context.obj
+    return session
+
+
+def utc_now() -> str:
+    """Return the time now, UTC, in whole seconds: ``2026-01-31T12:00:00Z``."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def expiry_after(now: str, days: int = PUBLISHED_FOR_DAYS) -> str:
+    """Return the UTC time ``days`` after ``now``.
+
+    >>> expiry_after("2026-01-31T12:00:00Z", 1)
+    '2026-02-01T12:00:00Z'
+    """
+    then = datetime.strptime(now, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC) + timedelta(days=days)
+    return then.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@contextmanager
+def own_environment() -> Iterator[None]:
+    """Undo every change to the environment at the end: a program that calls ``main`` keeps its own."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def export_settings(resolved: Resolved) -> None:
+    """Put settings that are not defaults into the environment, so that notebook kernels run under the same ones."""
+    for name, variable in ENVIRONMENT.items():
+        value = getattr(resolved.settings, name)
+        if resolved.origins[name] != "default" and value is not None:
+            os.environ[variable] = str(value)
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to whatever stderr is now: progress bars replace it while they run."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+@contextmanager
+def logging_to_stderr() -> Iterator[None]:
+    """Send log records to stderr, warnings only until ``set_log_level`` says otherwise."""
+    handler = _StderrHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    root, ours = logging.getLogger(), logging.getLogger("symbio_lab")
+    level = ours.level
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        ours.setLevel(level)
+
+
+def set_log_level(level: str) -> None:
+    """Let records of the lab through from ``level`` on; other libraries keep their own levels."""
+    logging.getLogger("symbio_lab").setLevel(level.upper())
+
+
+def given_flags(**flags: Any) -> Mapping[str, Any]:
+    """Return the flags that were given, by setting name."""
+    return {name: value for name, value in flags.items() if value is not None}

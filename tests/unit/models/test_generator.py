@@ -1,0 +1,88 @@
+"""Generators: free-running greedy decoding, exact match, and the loss that trains them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from symbio_lab.errors import WrongTaskError
+from symbio_lab.models.generator import TextGenerator
+from tests.fixtures_models import ANSWERS, TinyModels, generation_samples
+
+
+@pytest.fixture
+def model(tiny: TinyModels) -> Any:
+    return tiny.load("llama")
+
+
+def test_it_answers_what_it_was_taught(model: Any) -> None:
+    samples = generation_samples(10)
+    outputs = model.predict([s.text for s in samples]).outputs
+    assert sum(model.is_correct(o, s.expected) for o, s in zip(outputs, samples, strict=True)) >= 28
+    assert set(outputs) <= set(ANSWERS)
+
+
+def test_decoding_is_free_running_and_greedy(model: Any) -> None:
+    text = generation_samples(1)[0].text
+    ids = model.encode([text])[0]
+    for _ in range(model.max_new_tokens):
+        with torch.inference_mode():
+            ids.append(int(model.module(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+        if ids[-1] == model.tokenizer.eos_token_id:
+            break
+    answer = model.tokenizer.decode(ids[len(model.encode([text])[0]) :], skip_special_tokens=True)
+    assert model.predict([text]).outputs == (answer.strip(),)
+
+
+def test_an_answer_ends_at_the_limit(tiny: TinyModels, model: Any) -> None:
+    model.max_new_tokens = 2
+    assert model.predict([generation_samples(1)[0].text]).outputs == ("it is",)
+
+
+def test_the_reference_is_never_read(model: Any) -> None:
+    # The same input with another gold answer gets the same output: there is nothing to copy from.
+    text = generation_samples(1)[0].text
+    assert model.predict([text]) == model.predict([text])
+    assert not model.is_correct(model.predict([text]).outputs[0], "something else")
+
+
+@pytest.mark.parametrize(
+    ("output", "expected", "right"),
+    [("a b", "a b", True), (" a  b\n", "a b", True), ("a b c", "a b", False), ("A b", "a b", False), ("", "", True)],
+)
+def test_exact_match_up_to_white_space(model: Any, output: str, expected: str, right: bool) -> None:
+    assert model.is_correct(output, expected) is right
+
+
+def test_the_loss_counts_answer_tokens_only(model: Any) -> None:
+    sample = generation_samples(1)[0]
+    prompt, answer = model.encode([sample.text])[0], model.encode_answer(sample.expected)
+    assert answer[-1] == model.tokenizer.eos_token_id
+    with torch.inference_mode():
+        logits = model.module(input_ids=torch.tensor([[*prompt, *answer]])).logits[0]
+        by_hand = torch.nn.functional.cross_entropy(logits[len(prompt) - 1 : -1], torch.tensor(answer))
+        loss = model.answer_loss([sample.text], [sample.expected])
+    torch.testing.assert_close(loss, by_hand)
+
+
+def test_padding_changes_no_loss(model: Any) -> None:
+    short, long = "animal1 the", "animal1 the please now with my about"
+    with torch.inference_mode():
+        alone = [model.answer_loss([text], [ANSWERS[0]]) for text in (short, long)]
+        together = model.answer_loss([short, long], [ANSWERS[0]] * 2)
+    # Equal answer lengths: the mean over tokens is the mean over samples.
+    torch.testing.assert_close(together, torch.stack(alone).mean())
+
+
+def test_a_tokenizer_without_an_end_is_refused(model: Any) -> None:
+    class Endless:
+        eos_token_id = None
+
+    with pytest.raises(WrongTaskError, match="end-of-sequence"):
+        TextGenerator(model.module, Endless(), model_id="m", digest="0" * 64)
+
+
+def test_a_generator_has_no_labels(model: Any) -> None:
+    assert model.labels == ()
