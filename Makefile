@@ -40,9 +40,9 @@ lab: $(LAB_STAMP) ## open the notebooks in JupyterLab
 	@echo "lab: opens the notebooks in JupyterLab"
 	@$(BIN)/symbio lab $(ARGS)
 
-bench: $(STAMP) ## measure the hot path against plain loops
-	@echo "bench: measures the hot path against plain loops"
-	@$(BIN)/symbio bench $(ARGS)
+bench: $(STAMP) ## time screening against the loop of peft, in one run
+	@echo "bench: times screening of many patches against the loop of peft"
+	@$(BIN)/python benchmarks/screening.py $(ARGS)
 
 clean: ## remove the environment, caches and build products
 	@echo "clean: removes .venv, caches and build products; state under SYMBIO_LAB_HOME stays"

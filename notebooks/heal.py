@@ -75,16 +75,16 @@ failing.base_accuracy_figure(world)
 # %% [markdown]
 # ## Heal
 #
-# Every arm gets the same failures and the same budget. A patch from the pool is verified before anything of it is
-# read, screened on the failures to repair, and put to the gate on failures it has not seen. The first run also builds
-# the pool.
+# Every arm gets the same failures and the same budget. A patch from the pool is verified before its weights are
+# loaded, screened on the failures to repair, and put to the gate on failures it has not seen. The first run also
+# builds the pool.
 
 # %%
 compare(plan, Path(out), settings=world.settings, listener=PlainProgress())
 results = collect_results(out)
 
 # %% [markdown]
-# What a monitor would have reported, from the failures that the healers were given:
+# What failed, in words and figures:
 
 # %%
 failing.failing_slice(results)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,15 @@ def contributor_samples(model: Any, shift: LabelShift) -> tuple[tuple[Sample, ..
     return (new_samples(30, seed=50) if shift == "new" else odd_samples(30, seed=50)), known_samples(60, seed=50)
 
 
-def publish_good(model: Any, market: DirectoryTransport, store: Path, shift: LabelShift, *, owner: str = "good") -> None:
+def publish_good(
+    model: Any, market: DirectoryTransport, store: Path, shift: LabelShift, *, owner: str = "good"
+) -> None:
     repair, replay = contributor_samples(model, shift)
     name = "head_retrain" if model.labels else "lora_replay"
     meter = CostMeter(Budget(forwards_equivalent=1e9))
-    operated = surgery_method(name, STRONG).operate(model, repair, replay, seed=5, meter=meter)
+    operated = surgery_method(name, replace(STRONG, epochs=20, replay_ratio=2.0)).operate(
+        model, repair, replay, seed=5, meter=meter
+    )
     patch = seal_operated(model, store, operated, patch_id=f"{owner}/patch")
     market.publish(patch.root, f"{owner}/patch")
 

@@ -30,6 +30,7 @@ from symbio_lab.trust.sealing import HeadRows, seal_patch
 
 KNOWN = ("blue", "green", "grey", "red")
 NEW = ("cyan", "plum")
+SHADES = (*NEW, "rust", "teal")
 ANSWERS = ("it is an animal", "that was fruit", "some tool here")
 FILLERS = ("please", "the", "a", "my", "now", "with", "and", "for", "about", "need")
 ISSUED, NOW, EXPIRES = "2026-01-01T00:00:00Z", "2026-06-01T00:00:00Z", "2036-01-01T00:00:00Z"
@@ -42,7 +43,7 @@ def key_words(label: str) -> tuple[str, ...]:
 
 
 def all_words() -> list[str]:
-    kinds = [*KNOWN, *NEW, *(f"odd{label}" for label in KNOWN), "animal", "fruit", "tool", "strange"]
+    kinds = [*KNOWN, *SHADES, *(f"odd{label}" for label in KNOWN), "animal", "fruit", "tool", "strange"]
     answers = [word for answer in ANSWERS for word in answer.split()]
     return sorted({*FILLERS, *answers, *(w for kind in kinds for w in key_words(kind))})
 
@@ -81,7 +82,7 @@ def generation_samples(count: int = 24, seed: int = 0) -> tuple[Sample, ...]:
 
 
 def strange_samples(count: int = 24, seed: int = 0) -> tuple[Sample, ...]:
-    """Words that the generator was never taught; the right answer is one that it can give."""
+    """Words that the generator was taught a wrong answer to; the right one is one that it can give."""
     return samples_of({"strange": ANSWERS[0]}, count, seed, domain="strange")
 
 
@@ -187,7 +188,7 @@ def save_classifier(folder: Path, seed: int = 0) -> Path:
 
 
 def save_generator(folder: Path, *, steps: int = 150, seed: int = 0) -> Path:
-    """A Llama of two layers that names the class of the key words, except of the ``strange`` ones."""
+    """A Llama of two layers that names the class of the key words, wrongly of the ``strange`` ones."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     vocabulary = _save_tokenizer(folder, encoder=False)
@@ -200,7 +201,8 @@ def save_generator(folder: Path, *, steps: int = 150, seed: int = 0) -> Path:
         module = LlamaForCausalLM(config)
     module.save_pretrained(folder)
     model = load_generator(folder, device="cpu", max_new_tokens=8)
-    train = generation_samples(60, seed=100)
+    # A wrong belief, firmly held: what random weights make of words never seen is not the same on every machine.
+    train = (*generation_samples(60, seed=100), *samples_of({"strange": ANSWERS[2]}, 60, 100, domain="strange"))
     rng = np.random.default_rng(seed)
     model.module.requires_grad_(True)
     optimizer = torch.optim.AdamW(model.module.parameters(), lr=1e-2)

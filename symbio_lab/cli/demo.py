@@ -11,8 +11,10 @@ import typer
 
 from symbio_lab.cli.compare import DEFAULT_STRATEGIES, names_of
 from symbio_lab.cli.printing import interval_text, number_text, print_json, print_table
+from symbio_lab.cli.progress import progress
 from symbio_lab.cli.session import JsonFlag, session_of
 from symbio_lab.errors import StorageError
+from symbio_lab.events import Event
 
 SCENARIO, POOL, N_REPAIR = "helpdesk", "high", 16
 QUICK_SEEDS, FULL_SEEDS = (0,), (0, 1, 2)
@@ -25,7 +27,7 @@ def demo(
     as_json: JsonFlag = False,
 ) -> None:
     """Heal a failing model by marketplace and by surgery, and write a report. Running it again resumes."""
-    from symbio_lab.reports.executing import execute_notebook, write_report
+    from symbio_lab.reports.executing import NotebookPrinted, execute_notebook, write_report
 
     folder = (out or session_of(context).settings.runs / "demo").absolute()
     parameters: dict[str, Any] = {
@@ -37,9 +39,17 @@ def demo(
         "out": str(folder),
     }
     print(f"demo: runs notebooks/heal.ipynb on {SCENARIO}, pool {POOL}, n_repair {N_REPAIR}", file=sys.stderr)
-    notebook = execute_notebook("heal", parameters, folder / "heal.ipynb")
-    print("demo: writes the report", file=sys.stderr)
-    page = write_report(folder)
+    with progress() as listener:
+
+        def tell(event: Event) -> None:
+            if not isinstance(event, NotebookPrinted):
+                listener(event)
+            elif event.text.strip():
+                print(event.text, file=sys.stderr, flush=True)
+
+        notebook = execute_notebook("heal", parameters, folder / "heal.ipynb", tell)
+        print("demo: writes the report", file=sys.stderr)
+        page = write_report(folder, listener=listener)
     rows = read_rows(folder / "results.parquet")
     table = [table_row(row) for row in rows]
     if as_json:

@@ -13,7 +13,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -45,6 +47,7 @@ def run_guarded(call: Callable[[], Any], *, as_json: bool) -> int:
     """Return the exit code of ``call``, telling every error in one line (as one object with ``as_json``)."""
     try:
         code = call()
+        sys.stdout.flush()
     except SymbioError as error:
         return _tell(error, as_json)
     except (KeyboardInterrupt, typer.Abort):
@@ -52,9 +55,11 @@ def run_guarded(call: Callable[[], Any], *, as_json: bool) -> int:
     except _UsageException as error:
         return _tell_usage(error, as_json)
     except BrokenPipeError:
-        # The reader has seen enough (symbio ... | head). Nobody is left to be told.
-        sys.stdout = open_nothing()
-        return 0
+        return _drop_stdout()
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        return _drop_stdout()  # typer leaves by itself when the pipe closed under its help
     except OSError as error:
         logger.debug("an operating-system error", exc_info=True)
         return _tell(StorageError(f"the system refused: {error.strerror or error}"), as_json)
@@ -68,11 +73,13 @@ def run_guarded(call: Callable[[], Any], *, as_json: bool) -> int:
     return code if isinstance(code, int) else 0
 
 
-def open_nothing() -> Any:
-    """Return a stream that drops what is written, for the flush at exit."""
-    import os
-
-    return open(os.devnull, "w", encoding="utf-8")
+def _drop_stdout() -> int:
+    """Return 0 and let stdout lead nowhere: the reader has seen enough (symbio ... | head), nobody is left to tell."""
+    with contextlib.suppress(OSError):  # a stdout without a file has no pipe either
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
+    return 0
 
 
 def _tell(error: SymbioError, as_json: bool) -> int:

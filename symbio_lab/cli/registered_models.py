@@ -70,14 +70,14 @@ def default_model_id(scenario: str, world_seed: int) -> str:
 
 
 def slug(name: str) -> str:
-    """Return a name as one legal and unambiguous part of a path.
+    """Return a name as one part of a path: legal everywhere, and different for different names.
 
     >>> slug("clinc150/travel")
-    'clinc150-travel'
+    'clinc150~travel'
     """
-    plain = "".join(c if (c.isalnum() and c.isascii()) or c in "-_." else "-" for c in name).strip(".")[:80]
-    # Names that would fall together are told apart by their digest.
-    return plain if plain.replace("-", "/") == name or plain == name else f"{plain}-{content_id(name)[:8]}"
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "~" if c == "/" else "-" for c in name)
+    unchanged = plain.replace("~", "/") == name and 0 < len(plain) <= 80 and not plain.startswith((".", "~"))
+    return plain if unchanged and not plain.endswith(".") else f"{plain.strip('.~')[:80]}-{content_id(name)[:8]}"
 
 
 def model_file(settings: Settings, model_id: str) -> Path:

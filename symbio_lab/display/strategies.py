@@ -88,13 +88,15 @@ def _legend(figure: Any, rows: Sequence[Row]) -> None:
         for name in FAMILIES
         if name in used
     ]
-    if any(not r["deployed"] for r in rows):
+    stays = [r for r in rows if not r["deployed"]]
+    if any(r["proposed_patch"] is not None for r in stays):
         hollow = Line2D([], [], marker="o", markerfacecolor="white", markeredgecolor=INK, linestyle="none")
         hollow.set_label("hollow: not accepted")
         handles.append(hollow)
-        stays = Line2D([], [], marker="|", color=INK, linestyle="none", markersize=9, markeredgewidth=2.4)
-        stays.set_label("base stays")
-        handles.append(stays)
+    if stays:
+        tick = Line2D([], [], marker="|", color=INK, linestyle="none", markersize=9, markeredgewidth=2.4)
+        tick.set_label("base stays")
+        handles.append(tick)
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4), frameon=False, fontsize=9)
 
 

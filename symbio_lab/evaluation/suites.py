@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from symbio_lab.errors import EmptySliceError, UnknownLabelsError
 from symbio_lab.evaluation.judging import JudgeSet
@@ -136,7 +137,11 @@ def build_suite(
         "control_holdout": judge,
         "out_of_scope": tuple(shuffled(sources.out_of_scope, seed, "oos")[: sizes.n_out_of_scope]),
     }
-    check_disjoint(parts, by="text" if disjoint_by == "text" else "group")
+    by: Literal["group", "text"] = "text" if disjoint_by == "text" else "group"
+    check_disjoint(parts, by=by)
+    # Paraphrases reword judged failures, so they may share groups with those, never with what the healer is given.
+    given = (*repair, *selection, *parts["replay"], *gate)
+    check_disjoint({"what the healer is given": given, "paraphrase": sources.paraphrase}, by=by)
     task = RepairTask(
         task_type=model.task_type,
         label_shift=label_shift,

@@ -27,7 +27,7 @@ from symbio_lab.models.protocol import Predictions
 from symbio_lab.records import Patch, TaskType
 
 MAX_LENGTH = 128
-"""Tokens kept of each text."""
+"""Tokens kept of each text, at most."""
 _LAYER = re.compile(r"^encoder\.encoder\.layer\.(\d+)\.")
 
 
@@ -99,9 +99,17 @@ class TextClassifier:
     @property
     def num_layers(self) -> int:
         """Number of transformer layers."""
-        return int(
-            getattr(getattr(getattr(self.module, "encoder", self.module), "config", None), "num_hidden_layers", 1)
-        )
+        return int(self._configured("num_hidden_layers", 1))
+
+    @property
+    def max_length(self) -> int:
+        """Tokens kept of each text: ``MAX_LENGTH``, or fewer where the network has fewer positions."""
+        return min(MAX_LENGTH, int(self._configured("max_position_embeddings", MAX_LENGTH)))
+
+    def _configured(self, name: str, default: int) -> int:
+        """Return a number of the network's Hugging Face configuration, wherever the network keeps it."""
+        found: int = getattr(getattr(getattr(self.module, "encoder", self.module), "config", None), name, default)
+        return found
 
     @property
     def num_parameters(self) -> int:
@@ -109,10 +117,10 @@ class TextClassifier:
         return sum(p.numel() for n, p in self.module.named_parameters() if "embeddings" not in n)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return token ids of each text, cut at ``MAX_LENGTH``."""
+        """Return token ids of each text, cut at ``max_length``."""
         if not texts:
             return []
-        ids = self.tokenizer(list(texts), truncation=True, max_length=MAX_LENGTH)["input_ids"]
+        ids = self.tokenizer(list(texts), truncation=True, max_length=self.max_length)["input_ids"]
         return [list(i) for i in ids]
 
     def pad(self, encoded: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:

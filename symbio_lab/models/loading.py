@@ -120,9 +120,7 @@ def load_tokenizer(folder: Path) -> Any:
 def load_encoder(model: str | Path = MINILM_ID) -> tuple[Any, Any, str]:
     """Return a sentence encoder, its tokenizer and its root digest."""
     from transformers import AutoModel
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
     folder = locate_model(model)
     encoder = _read_network(AutoModel, folder)
     return encoder, load_tokenizer(folder), folder_digest(folder)
@@ -152,7 +150,9 @@ def _read_network(kind: Any, folder: Path) -> Any:
         ModelUnresolvedError: its weights are damaged or do not match its configuration.
     """
     from safetensors import SafetensorError
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.disable_progress_bar()
     try:
         return kind.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:

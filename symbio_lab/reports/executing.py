@@ -99,6 +99,7 @@ def execute_notebook(
             kernel_name="python3",
             kernel_manager_class=_kernel_manager(sockets),
             shutdown_kernel="immediate",
+            coalesce_streams=True,
             stdout_file=_Lines(name, listener),
             engine_name=_engine(name, listener),
         )

@@ -64,6 +64,9 @@ def export_html(notebook: Path, page: Path, *, title: str) -> Path:
     except (OSError, ValueError) as error:
         raise DataError(f"{notebook.name} is no readable notebook: {error}") from error
     _without_widgets(node)
+    for number, cell in enumerate(node.cells):
+        # The cell that papermill injects has a random id; equal results are equal pages.
+        cell["id"] = f"cell-{number}"
     exporter = HTMLExporter(
         template_name="classic",
         raw_template=TEMPLATE,

@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,10 +66,12 @@ def plan_contributors(
     drawn_as = "high" if relevance == "null" else relevance
     labels = sorted({s.expected for s in sources.contributors})
     others = sorted({s.domain for s in sources.base_train})
+    # Rounding up must not lift a pool above its relevance: 0.4 of four labels is one label, not two.
+    most = max(math.floor(max(COVERAGE[relevance]) * len(labels) + 1e-9), 1)
     planned: list[Contributor] = []
     for number, coverage in enumerate(COVERAGE[relevance]):
         rng = numpy_generator(world_seed, recipe.name, drawn_as, "contributor", number)
-        count = min(max(round(coverage * len(labels)), 1), len(labels)) if coverage else 0
+        count = min(max(round(coverage * len(labels)), 1), most) if coverage else 0
         known = tuple(sorted(rng.choice(labels, size=count, replace=False).tolist())) if count else ()
         topic = recipe.domain if known else str(rng.choice(others))
         if known:

@@ -41,9 +41,7 @@ def outcomes(both: int, broken: int, fixed: int, neither: int) -> Outcomes:
     before = [True] * (both + broken) + [False] * (fixed + neither)
     after = [True] * both + [False] * broken + [True] * fixed + [False] * neither
     answers = {True: "gold", False: "other"}
-    return Outcomes(
-        tuple(answers[b] for b in before), tuple(answers[a] for a in after), tuple(before), tuple(after)
-    )
+    return Outcomes(tuple(answers[b] for b in before), tuple(answers[a] for a in after), tuple(before), tuple(after))
 
 
 def test_counts_are_paired() -> None:

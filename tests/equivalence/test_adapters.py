@@ -152,7 +152,9 @@ def test_the_base_head_is_scikit_learn_s_logistic_regression() -> None:
     features = (rng.normal(size=(3, 8))[target] + rng.normal(size=(150, 8))).astype(np.float32)
     weight, bias = fit_head(features, target.tolist(), 3)
     # Our loss is mean cross-entropy + decay |W|^2; scikit-learn's is C * sum + |W|^2 / 2.
-    reference = LogisticRegression(C=1 / (2 * WEIGHT_DECAY * len(target)), max_iter=5000, tol=1e-8).fit(features, target)
+    reference = LogisticRegression(C=1 / (2 * WEIGHT_DECAY * len(target)), max_iter=5000, tol=1e-8).fit(
+        features, target
+    )
     ours = torch.softmax(torch.from_numpy(features @ weight.T + bias), 1).numpy()
     np.testing.assert_allclose(ours, reference.predict_proba(features), atol=5e-3)
 

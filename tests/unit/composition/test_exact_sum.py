@@ -11,7 +11,9 @@ from symbio_lab.models.adapters import LoadedAdapter
 from symbio_lab.models.operated import HeadRows, Operated
 
 
-def made(rank: int = 2, modules: tuple[str, ...] = ("x",), rows: HeadRows | None = None, seed: int = 0) -> LoadedAdapter:
+def made(
+    rank: int = 2, modules: tuple[str, ...] = ("x",), rows: HeadRows | None = None, seed: int = 0
+) -> LoadedAdapter:
     rng = np.random.default_rng(seed)
     deltas = {
         m: (rng.normal(size=(rank, 3)).astype(np.float32), rng.normal(size=(4, rank)).astype(np.float32))

@@ -93,9 +93,7 @@ def test_shadow_and_canary_change_no_answer(shop: Shop, stage: str) -> None:
 
 
 def test_a_patch_for_another_base_is_refused(shop: Shop, tmp_path: Path) -> None:
-    foreign = seal(
-        shop.model, tmp_path, random_deltas(shop.model, query_modules(shop.model)), base_digest="e" * 64
-    )
+    foreign = seal(shop.model, tmp_path, random_deltas(shop.model, query_modules(shop.model)), base_digest="e" * 64)
     with pytest.raises(TrustError) as caught:
         shop.deploy(foreign)
     assert caught.value.code == "wrong_base"

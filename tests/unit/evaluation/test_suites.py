@@ -86,8 +86,13 @@ def test_the_seed_redraws_and_the_same_seed_repeats(model: Any) -> None:
 
 @pytest.mark.parametrize(
     ("part", "samples"),
-    [("slice_judge", new_samples(15, seed=1)), ("replay", known_samples(40, seed=4)), ("out_of_scope", known_samples(40, seed=4))],
-    ids=["slice_judge", "replay", "out_of_scope"],
+    [
+        ("slice_judge", new_samples(15, seed=1)),
+        ("replay", known_samples(40, seed=4)),
+        ("out_of_scope", known_samples(40, seed=4)),
+        ("paraphrase", new_samples(15, seed=1)),
+    ],
+    ids=["slice_judge", "replay", "out_of_scope", "paraphrase"],
 )
 def test_overlap_raises(model: Any, part: str, samples: tuple[Sample, ...]) -> None:
     with pytest.raises(LeakageError, match="share"):
@@ -158,7 +163,15 @@ def failures(sizes: list[int]) -> tuple[Sample, ...]:
 
 @pytest.mark.parametrize(
     ("sizes", "repair", "selection"),
-    [([1] * 16, 8, 8), ([1] * 3, 2, 1), ([4, 4, 4, 4], 8, 8), ([3, 3, 3], 6, 3), ([5, 1], 5, 1), ([9], 9, 0), ([1] * 300, 236, 64)],
+    [
+        ([1] * 16, 8, 8),
+        ([1] * 3, 2, 1),
+        ([4, 4, 4, 4], 8, 8),
+        ([3, 3, 3], 6, 3),
+        ([5, 1], 5, 1),
+        ([9], 9, 0),
+        ([1] * 300, 236, 64),
+    ],
 )
 def test_failures_are_divided_by_whole_groups(sizes: list[int], repair: int, selection: int) -> None:
     parts = split_failures(failures(sizes))
@@ -170,7 +183,9 @@ def test_failures_are_divided_by_whole_groups(sizes: list[int], repair: int, sel
 def task(**changes: Any) -> RepairTask:
     part = (Sample("x", "red", "g1"),), (Sample("y", "blue", "g2"),)
     fields = {"task_type": "text_classification", "label_shift": "known", "domain": "d", "description": "words"}
-    return RepairTask(**{**fields, "repair": part[0], "selection": part[1], "replay": (), "control_selection": (), **changes})
+    return RepairTask(
+        **{**fields, "repair": part[0], "selection": part[1], "replay": (), "control_selection": (), **changes}
+    )
 
 
 def test_labels_of_a_task() -> None:

@@ -57,8 +57,11 @@ def test_a_head_that_reads_every_token_is_refused() -> None:
         model.predict(["x"])
 
 
-def test_long_texts_are_cut(tiny: TinyModels) -> None:
-    assert [len(ids) for ids in tiny.load("pooled").encode(["red1 " * 500])] == [MAX_LENGTH]
+def test_long_texts_are_cut_to_what_the_network_can_read(tiny: TinyModels) -> None:
+    model: Any = tiny.load("pooled")
+    assert model.max_length == 64 < MAX_LENGTH
+    assert [len(ids) for ids in model.encode(["red1 " * 500])] == [64]
+    assert len(model.predict(["red1 " * 500])) == 1
 
 
 def test_features_have_unit_length(tiny: TinyModels) -> None:

@@ -78,7 +78,8 @@ def test_the_cost_is_steps_and_initial_features(tiny: TinyModels) -> None:
 
 
 @pytest.mark.parametrize(
-    ("member", "samples"), [("pooled", new_samples), ("pooled", odd_samples), ("bert", odd_samples), ("llama", strange_samples)]
+    ("member", "samples"),
+    [("pooled", new_samples), ("pooled", odd_samples), ("bert", odd_samples), ("llama", strange_samples)],
 )
 def test_training_fixes_what_it_saw(tiny: TinyModels, member: str, samples: Any) -> None:
     model: Any = tiny.load(member)

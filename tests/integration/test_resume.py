@@ -1,0 +1,115 @@
+"""Killed at any time: nothing half-written is read, the next run goes on, finished work is not done again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from symbio_lab.codec import read_json
+from symbio_lab.events import CellFinished, Event, PhaseStarted
+from symbio_lab.scenarios.world import build_world
+from tests.architecture.sources import ROOT
+from tests.fixtures_models import TinyModels
+from tests.integration import tiny_world
+
+LIMIT_S = 120
+
+
+def run_and_kill(encoder: Path, home: Path, out: Path, when: Callable[[], bool]) -> None:
+    """Start a comparison in a process of its own and kill it as soon as ``when`` holds."""
+    command = [sys.executable, "-m", "tests.integration.tiny_world", str(encoder), str(home), str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    started = time.monotonic()
+    try:
+        while not when():
+            if process.poll() is not None:
+                raise AssertionError(f"it ended before it could be killed: {process.communicate()[1]}")
+            assert time.monotonic() - started < LIMIT_S
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def identity(paths: list[Path]) -> dict[str, tuple[int, int]]:
+    """Which file it is and when it was written, by name."""
+    return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+@pytest.mark.usefixtures("installed")
+def test_a_killed_comparison_goes_on_where_it_was(tiny: TinyModels, built: Path, tmp_path: Path) -> None:
+    home, out = Path(shutil.copytree(built / "home", tmp_path / "home")), tmp_path / "out"
+    run_and_kill(tiny.folder("encoder"), home, out, lambda: len(list(out.glob("cells/*/cell.json"))) >= 2)
+    finished = sorted(out.glob("cells/*/cell.json"))
+    assert 2 <= len(finished) < len(tiny_world.PLAN.cells())
+    assert not (out / "results.parquet").exists()
+    assert all(read_json(path)["schema"] == 1 for path in finished)
+    before = identity(finished)
+    events: list[Event] = []
+    result = tiny_world.compare(home, out, listener=events.append)
+    assert identity(finished) == before
+    assert len([e for e in events if isinstance(e, CellFinished)]) == len(tiny_world.PLAN.cells())
+    undisturbed = [read_json(p)["row"] for p in (built / "out").glob("cells/*/cell.json")]
+
+    def by_arm(rows: object) -> list[dict[str, object]]:
+        return sorted(tiny_world.same_rows(rows), key=lambda r: (r["strategy"], r["seed"]))
+
+    assert by_arm(result.rows) == by_arm(undisturbed)
+    assert not list(out.rglob("*.tmp"))
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_finished_comparison_is_not_run_again(built: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(built / "out", tmp_path / "out"))
+    before = identity(sorted(out.glob("cells/*/cell.json")))
+    events: list[Event] = []
+    tiny_world.compare(built / "home", out, listener=events.append)
+    assert identity(sorted(out.glob("cells/*/cell.json"))) == before
+    assert not [e for e in events if isinstance(e, PhaseStarted)]
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_half_written_cell_is_run_again(built: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(built / "out", tmp_path / "out"))
+    cell = sorted(out.glob("cells/*/cell.json"))[0]
+    row = read_json(cell)["row"]
+    cell.unlink()
+    (cell.parent / ".cell.json.abc.tmp").write_text('{"schema": 1, "row": {', encoding="utf-8")
+    result = tiny_world.compare(built / "home", out)
+    again = [r for r in result.rows if (r["strategy"], r["seed"]) == (row["strategy"], row["seed"])]
+    assert tiny_world.same_rows(again) == tiny_world.same_rows([row])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+@pytest.mark.usefixtures("installed")
+def test_a_killed_pool_goes_on_where_it_was(tiny: TinyModels, built: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(built / "home" / "bases", home / "bases")
+
+    def published() -> list[Path]:
+        return sorted(home.glob("pools/*/market/patches/contributor-*/patch/v1/symbio.patch.dsse.json"))
+
+    run_and_kill(tiny.folder("encoder"), home, tmp_path / "out", lambda: len(published()) >= 3)
+    kept = published()
+    assert len(kept) < 12
+    assert not list(home.glob("pools/*/pool.json"))
+    before = identity(kept)
+    pool = build_world("tiny", settings=tiny_world.settings(home)).pool("high")
+    assert identity(kept) == before
+    undisturbed = build_world("tiny", settings=tiny_world.settings(built / "home")).pool("high")
+    assert pool.digest == undisturbed.digest
+    assert len(pool.info["contributors"]) == 12

@@ -1,0 +1,100 @@
+"""A whole world on the tiny encoder: the lab's own code but for the encoder and the dataset, in seconds.
+
+``python -m tests.integration.tiny_world ENCODER HOME OUT`` runs one comparison on it, for tests that kill a process.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from symbio_lab.comparison import compare as comparing
+from symbio_lab.comparison.plan import ComparisonPlan
+from symbio_lab.config import Settings
+from symbio_lab.failures.dataset import FailureDataset
+from symbio_lab.models.embedding import SentenceEmbedder
+from symbio_lab.records import Sample
+from symbio_lab.scenarios import base as basing
+from symbio_lab.scenarios import world as worlds
+from symbio_lab.scenarios.recipe import WorldRecipe
+from tests.fixtures_models import KNOWN, SHADES, samples_of
+
+RECIPE = WorldRecipe(
+    name="tiny",
+    dataset="tiny",
+    domain="shades",
+    control_sources=("test",),
+    group_by_text=False,
+    contributor_size=32,
+    top_layers=(1, 2, None),
+    surgery_top_layers=None,
+    n_replay_pool=200,
+)
+PLAN = ComparisonPlan(
+    scenario="tiny",
+    strategies=("noop", "null_pool", "best_single", "surgery_only", "marketplace_first"),
+    seeds=(0,),
+    n_repair=24,
+    n_replay=60,
+)
+
+
+def tiny_dataset() -> FailureDataset:
+    colours = {label: label for label in KNOWN}
+    shades = {label: label for label in SHADES}
+    train = samples_of(colours, 60, 100, domain="colours", source="train")
+    known = {s.text for s in train}
+    test = [s for s in samples_of(colours, 260, 200, domain="colours", source="test") if s.text not in known]
+    parts: dict[str, list[Sample]] = {
+        "train": [*train, *samples_of(shades, 40, 300, domain="shades", source="train")],
+        "test": [*test, *samples_of(shades, 40, 400, domain="shades", source="test")],
+    }
+    unique: dict[str, Sample] = {}
+    for rows in parts.values():
+        for sample in rows:
+            unique.setdefault(sample.text, sample)
+    kept = {source: [s for s in unique.values() if s.source == source] for source in parts}
+    return FailureDataset.of("tiny", "text_classification", kept, licence="CC0-1.0", origin="generated")
+
+
+def tiny_recipe(_name: str, *, contributor_size: int | None = None) -> WorldRecipe:
+    return replace(RECIPE, contributor_size=contributor_size or RECIPE.contributor_size)
+
+
+def install(patch: pytest.MonkeyPatch, encoder: Path) -> None:
+    """Put the tiny encoder and dataset where worlds look for theirs."""
+    embedder = partial(SentenceEmbedder, encoder)
+    patch.setattr(worlds, "scenario_recipe", tiny_recipe)
+    patch.setattr(worlds, "load_dataset", lambda _name: tiny_dataset())
+    patch.setattr(basing, "SentenceEmbedder", embedder)
+    patch.setattr(basing, "MINILM_ID", str(encoder))
+    patch.setattr(comparing, "SentenceEmbedder", embedder)
+
+
+def settings(home: Path) -> Settings:
+    return Settings(home=home, device="cpu", num_threads=1)
+
+
+def same_rows(rows: Any) -> list[dict[str, Any]]:
+    """Rows without the columns that measure time."""
+    timings = ("_wall_s", "_cpu_s")
+    return [{name: value for name, value in row.items() if not name.endswith(timings)} for row in rows]
+
+
+def compare(home: Path, out: Path, plan: ComparisonPlan = PLAN, **options: Any) -> Any:
+    return comparing.compare(plan, out, settings=settings(home), **options)
+
+
+def main(encoder: str, home: str, out: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        install(patch, Path(encoder))
+        compare(Path(home), Path(out))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
