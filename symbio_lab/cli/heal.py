@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from symbio_lab.trust.keys import SigningKey
 
 STOPPED = ("budget_exceeded", "timeout")
+"""Statuses of a run, and codes of its skipped attempts, that say that budget or time were too small."""
 
 
 def heal(
@@ -42,7 +43,8 @@ def heal(
 ) -> int:
     """Heal one incident, deploy what the gate accepts, and note it in the ledger.
 
-    Exit 5 when the budget or the wall limit ended the run; refused patches are attempts, no errors.
+    Exit 5 when budget or wall limit ended the run before anything was proposed; refused patches are attempts, no
+    errors.
     """
     check_request(scenario, pool, strategy, n_repair, n_control, contributor_size, gate, budget_forwards, max_patches)
     if not tenant.strip() or (model is not None and not model.strip()):
@@ -73,7 +75,12 @@ def heal(
         print_json(result)
     else:
         _print(result)
-    return 5 if result["status"] in STOPPED else 0
+    return 5 if _was_stopped(result) else 0
+
+
+def _was_stopped(result: dict[str, Any]) -> bool:
+    skipped = any(attempt.code in STOPPED for attempt in result["attempts"])
+    return result["status"] in STOPPED or (result["patch"] is None and skipped)
 
 
 def check_request(

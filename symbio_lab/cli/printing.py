@@ -55,7 +55,10 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """
     flat = [[" ".join(cell.split()) for cell in row] for row in rows]
     widths = [max((len(row[i]) for row in flat), default=0) for i in range(max(map(len, flat), default=0))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in flat]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths[: len(row)], strict=True)).rstrip()
+        for row in flat
+    ]
 
 
 def interval_text(value: float | None, low: float | None, high: float | None, *, digits: int = 2) -> str:

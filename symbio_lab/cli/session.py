@@ -73,6 +73,8 @@ def own_environment() -> Iterator[None]:
 
 def export_settings(resolved: Resolved) -> None:
     """Put settings that are not defaults into the environment, so that notebook kernels run under the same ones."""
+    # Read when torch is first imported: waiting threads sleep, so that shared cores are not burnt by spinning.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for name, variable in ENVIRONMENT.items():
         value = getattr(resolved.settings, name)
         if resolved.origins[name] != "default" and value is not None:

@@ -10,13 +10,16 @@ Layout of the output folder::
 
 from __future__ import annotations
 
+import platform
 import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from symbio_lab import __version__
 from symbio_lab.budget import Budget
 from symbio_lab.codec import read_json, to_plain, write_atomic, write_json
 from symbio_lab.comparison.judge import Judge, Judged
@@ -133,7 +136,16 @@ def _world_info(world: World, pool: Pool) -> dict[str, Any]:
         "slice_labels": sorted({s.expected for s in sources.contributors}),
         "pool_digest": pool.digest,
         "pool": to_plain(pool.info),
+        "versions": _versions(),
     }
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions that the figures were made with."""
+    found = {"python": platform.python_version(), "symbio-lab": __version__}
+    for name in ("torch", "transformers", "peft", "numpy"):
+        found[name] = metadata.version(name).split("+")[0]
+    return found
 
 
 def _run_cell(

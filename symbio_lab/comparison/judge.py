@@ -20,6 +20,7 @@ from symbio_lab.evaluation.metrics import (
     net_gain_pp,
     positive_flip_rate,
 )
+from symbio_lab.evaluation.metrics.net_gain import SLICE_SHARE
 from symbio_lab.models.protocol import PatchableModel
 from symbio_lab.records import Interval, Patch
 from symbio_lab.scenarios.attackers import Backdoor, triggered
@@ -47,6 +48,7 @@ class Judge:
         self._backdoor = backdoor
         self._base = BasePredictions(model)
         self._known: dict[str | None, Judged] = {}
+        self._slice: dict[str | None, Outcomes] = {}
         self._primary: dict[str | None, tuple[Outcomes, Outcomes]] = {}
 
     def judge(self, patch: Patch | None) -> Judged:
@@ -63,9 +65,25 @@ class Judge:
         """Return the outcomes on the slice and on control traffic, computed once a patch."""
         key = patch.digest if patch else None
         if key not in self._primary:
-            samples = (self._set.slice_holdout, self._set.control_holdout)
-            self._primary[key] = (self._run(patch, samples[0]), self._run(patch, samples[1]))
+            self._primary[key] = (self._on_slice(patch), self._run(patch, self._set.control_holdout))
         return self._primary[key]
+
+    def net_gain_bound(self, patch: Patch) -> float:
+        """Return an upper bound of the judged net gain, from the slice alone.
+
+        On control traffic no patch can gain more than the base leaves to gain, its error rate there.
+        """
+        control = self._set.control_holdout
+        base = self._base.on([s.text for s in control]).outputs
+        wrong = sum(not self._model.is_correct(o, s.expected) for o, s in zip(base, control, strict=True))
+        on_slice = delta_accuracy(self._on_slice(patch)).value or 0.0
+        return 100 * (SLICE_SHARE * on_slice + (1 - SLICE_SHARE) * wrong / max(len(control), 1))
+
+    def _on_slice(self, patch: Patch | None) -> Outcomes:
+        key = patch.digest if patch else None
+        if key not in self._slice:
+            self._slice[key] = self._run(patch, self._set.slice_holdout)
+        return self._slice[key]
 
     def net_gain(self, patch: Patch) -> float:
         """Return the judged net gain of a patch, in percentage points: the primary metric alone."""

@@ -40,9 +40,9 @@ class ComparisonPlan:
     def check(self) -> None:
         """Raise ``ConfigError`` naming every wrong setting at once."""
         problems = []
-        known = set(STRATEGY_NAMES)
+        known = {*STRATEGY_NAMES, *REFERENCE_ARMS}
         problems += [
-            f"unknown strategy {name!r}; use some of {', '.join(STRATEGY_NAMES)}"
+            f"unknown strategy {name!r}; use some of {', '.join((*STRATEGY_NAMES, *REFERENCE_ARMS))}"
             for name in self.strategies
             if name not in known
         ]
@@ -66,9 +66,14 @@ class ComparisonPlan:
         if problems:
             raise ConfigError(problems)
 
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """All arms in running order: the strategies, then the reference arms not among them."""
+        return (*self.strategies, *(name for name in self.reference_arms if name not in self.strategies))
+
     def cells(self) -> list[tuple[str, int]]:
         """Return (strategy, seed) in running order: reference arms last within a seed."""
-        return [(name, seed) for seed in self.seeds for name in (*self.strategies, *self.reference_arms)]
+        return [(name, seed) for seed in self.seeds for name in self.arms]
 
     def cell_key(self, strategy: str, seed: int, world_digest: str, pool_digest: str) -> str:
         """Return the content key of one cell; results are resumed only under an equal key."""

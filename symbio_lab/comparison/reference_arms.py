@@ -24,9 +24,8 @@ from symbio_lab.scenarios.world import World
 def oracle_best(model: PatchableModel, market: MarketplaceClient, judge: Judge) -> HealingOutcome:
     """Return the verified patch with the highest judged net gain, or nothing when none gains."""
     meter = CostMeter(Budget(forwards_equivalent=0))
-    best: Patch | None = None
-    best_gain = 0.0
     attempts: list[Attempt] = []
+    bounded: list[tuple[float, str, Patch]] = []
     query = SearchQuery(model.task_type, "any", base_digest=model.digest, max_results=1000)
     for candidate in market.search(query):
         patch, attempt = market.fetch(candidate, base_digest=model.digest, task_type=model.task_type)
@@ -34,11 +33,18 @@ def oracle_best(model: PatchableModel, market: MarketplaceClient, judge: Judge) 
             attempts.append(attempt)
             continue
         try:
-            value = judge.net_gain(patch)
+            bounded.append((judge.net_gain_bound(patch), patch.patch_id, patch))
         except ModelError as error:
             attempts.append(Attempt("control", patch.patch_id, "refused", error.code, str(error)))
+    best: Patch | None = None
+    best_gain = 0.0
+    # Best bound first: a candidate whose bound lies below the best gain cannot win, so it is not judged in full.
+    for bound, name, patch in sorted(bounded, key=lambda item: (-item[0], item[1])):
+        if bound <= best_gain:
+            attempts.append(Attempt("control", name, "skipped", "cannot_win", "", "", {"net_gain_bound_pp": bound}))
             continue
-        attempts.append(Attempt("control", patch.patch_id, "screened", "", "judged", "", {"net_gain_pp": value}))
+        value = judge.net_gain(patch)
+        attempts.append(Attempt("control", name, "screened", "", "judged", "", {"net_gain_pp": value}))
         if value > best_gain:
             best, best_gain = patch, value
     return HealingOutcome(

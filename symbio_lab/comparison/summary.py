@@ -32,7 +32,7 @@ MEANS = (
 
 def summarize(plan: ComparisonPlan, rows: Sequence[Mapping[str, Any]], world: Mapping[str, Any]) -> dict[str, Any]:
     """Return the summary that ``summary.json`` holds."""
-    names = [*plan.strategies, *plan.reference_arms]
+    names = list(plan.arms)
     strategies = {name: _of_strategy([r for r in rows if r["strategy"] == name]) for name in names}
     return {
         "schema": 1,

@@ -112,7 +112,7 @@ def collect_results(folder: Path | str) -> Results:
     plan = _object(folder / "plan.json", ("scenario", "pool", "strategies", "seeds", "reference_arms", "gate"))
     missing = [n for n in ("world.json", "results.parquet", "summary.json") if not (folder / n).is_file()]
     if missing:
-        total = len(plan["seeds"]) * (len(plan["strategies"]) + len(plan["reference_arms"]))
+        total = len(plan["seeds"]) * len({*plan["strategies"], *plan["reference_arms"]})
         done = len(list(folder.glob("cells/*/cell.json")))
         raise NotFoundError(
             f"the comparison in {folder} is not finished: {done} of {total} cells, {', '.join(missing)} missing",

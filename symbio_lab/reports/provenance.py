@@ -29,6 +29,9 @@ def provenance(results: Results) -> Bundle:
     entries.append(("device, dtype", f"{first['device']}, {first['dtype']}"))
     unchanged = all(r.get("base_unchanged", True) for r in results.rows)
     entries.append(("base weights unchanged after every arm", "yes" if unchanged else "NO"))
+    made_with = results.world.get("versions", {})
+    if made_with:
+        entries.append(("versions that made the figures", ", ".join(f"{k} {v}" for k, v in made_with.items())))
     entries.append(("versions that made this report", versions()))
     entries.append(("lock (constraints.txt)", lock_digest()))
     rows: list[TableRow] = [[label, name(value)] for label, value in entries]
