@@ -35,9 +35,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.console import Console
-        from rich.table import Table
+        from rich.table import Column, Table
 
-        table = Table(*columns)
+        # Folded, never cut: half a digest is none.
+        table = Table(*(Column(name, overflow="fold") for name in columns))
         for row in texts:
             # Patch names and reasons come from strangers: they are text, never markup.
             table.add_row(*row)

@@ -1,11 +1,11 @@
-"""What every healing strategy promises: it sees no judge, asks the gate no more often than declared, keeps the budget."""
+"""What every healing strategy promises: no sight of the judge, no look too many at the gate, no cost over budget."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -58,8 +58,8 @@ class Watched(tuple):  # type: ignore[type-arg]
     """A split that notes every look inside while its door is closed."""
 
     __slots__ = ()
-    opened: list[bool] = [False]
-    peeks: list[str] = []
+    opened: ClassVar[list[bool]] = [False]
+    peeks: ClassVar[list[str]] = []
 
     def _note(self, how: str) -> None:
         if not self.opened[-1]:

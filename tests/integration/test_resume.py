@@ -7,8 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,28 +18,15 @@ from tests.architecture.sources import ROOT
 from tests.fixtures_models import TinyModels
 from tests.integration import tiny_world
 
-LIMIT_S = 120
+needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL")
 
 
-def run_and_kill(encoder: Path, home: Path, out: Path, when: Callable[[], bool]) -> None:
-    """Start a comparison in a process of its own and kill it as soon as ``when`` holds."""
-    command = [sys.executable, "-m", "tests.integration.tiny_world", str(encoder), str(home), str(out)]
+def run_and_kill(encoder: Path, home: Path, out: Path, kind: str, count: int) -> None:
+    """Run a comparison in a process of its own that is killed at the n-th event of a kind."""
+    command = [sys.executable, "-m", "tests.integration.tiny_world", *map(str, (encoder, home, out, kind, count))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    started = time.monotonic()
-    try:
-        while not when():
-            if process.poll() is not None:
-                raise AssertionError(f"it ended before it could be killed: {process.communicate()[1]}")
-            assert time.monotonic() - started < LIMIT_S
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-    finally:
-        process.kill()
-        process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 def identity(paths: list[Path]) -> dict[str, tuple[int, int]]:
@@ -49,13 +34,16 @@ def identity(paths: list[Path]) -> dict[str, tuple[int, int]]:
     return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+@needs_kill
 @pytest.mark.usefixtures("installed")
-def test_a_killed_comparison_goes_on_where_it_was(tiny: TinyModels, built: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "count", "num_finished"), [("GateDecided", 3, 3)])
+def test_a_killed_comparison_goes_on_where_it_was(
+    tiny: TinyModels, built: Path, tmp_path: Path, kind: str, count: int, num_finished: int
+) -> None:
     home, out = Path(shutil.copytree(built / "home", tmp_path / "home")), tmp_path / "out"
-    run_and_kill(tiny.folder("encoder"), home, out, lambda: len(list(out.glob("cells/*/cell.json"))) >= 2)
+    run_and_kill(tiny.folder("encoder"), home, out, kind, count)
     finished = sorted(out.glob("cells/*/cell.json"))
-    assert 2 <= len(finished) < len(tiny_world.PLAN.cells())
+    assert len(finished) == num_finished < len(tiny_world.PLAN.cells())
     assert not (out / "results.parquet").exists()
     assert all(read_json(path)["schema"] == 1 for path in finished)
     before = identity(finished)
@@ -94,7 +82,7 @@ def test_a_half_written_cell_is_run_again(built: Path, tmp_path: Path) -> None:
     assert tiny_world.same_rows(again) == tiny_world.same_rows([row])
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+@needs_kill
 @pytest.mark.usefixtures("installed")
 def test_a_killed_pool_goes_on_where_it_was(tiny: TinyModels, built: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
@@ -103,9 +91,9 @@ def test_a_killed_pool_goes_on_where_it_was(tiny: TinyModels, built: Path, tmp_p
     def published() -> list[Path]:
         return sorted(home.glob("pools/*/market/patches/contributor-*/patch/v1/symbio.patch.dsse.json"))
 
-    run_and_kill(tiny.folder("encoder"), home, tmp_path / "out", lambda: len(published()) >= 3)
+    run_and_kill(tiny.folder("encoder"), home, tmp_path / "out", "BuildProgress", 4)
     kept = published()
-    assert len(kept) < 12
+    assert len(kept) == 4
     assert not list(home.glob("pools/*/pool.json"))
     before = identity(kept)
     pool = build_world("tiny", settings=tiny_world.settings(home)).pool("high")

@@ -1,10 +1,13 @@
 """A whole world on the tiny encoder: the lab's own code but for the encoder and the dataset, in seconds.
 
-``python -m tests.integration.tiny_world ENCODER HOME OUT`` runs one comparison on it, for tests that kill a process.
+``python -m tests.integration.tiny_world ENCODER HOME OUT EVENT COUNT`` runs a comparison on it and kills itself at the
+COUNT-th EVENT.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from dataclasses import replace
 from functools import partial
@@ -16,6 +19,7 @@ import pytest
 from symbio_lab.comparison import compare as comparing
 from symbio_lab.comparison.plan import ComparisonPlan
 from symbio_lab.config import Settings
+from symbio_lab.events import Event, Listener
 from symbio_lab.failures.dataset import FailureDataset
 from symbio_lab.models.embedding import SentenceEmbedder
 from symbio_lab.records import Sample
@@ -90,10 +94,22 @@ def compare(home: Path, out: Path, plan: ComparisonPlan = PLAN, **options: Any) 
     return comparing.compare(plan, out, settings=settings(home), **options)
 
 
-def main(encoder: str, home: str, out: str) -> None:
+def kill_at(kind: str, count: int) -> Listener:
+    """Return a listener that kills its own process, without any clean-up, at the n-th event of a kind."""
+    left = [count]
+
+    def listen(event: Event) -> None:
+        left[0] -= type(event).__name__ == kind
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return listen
+
+
+def main(encoder: str, home: str, out: str, kind: str, count: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         install(patch, Path(encoder))
-        compare(Path(home), Path(out))
+        compare(Path(home), Path(out), listener=kill_at(kind, int(count)))
 
 
 if __name__ == "__main__":
