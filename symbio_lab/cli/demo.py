@@ -24,9 +24,12 @@ def demo(
     context: typer.Context,
     out: Annotated[Path | None, typer.Option(help="Results folder; default: runs/demo in the state folder.")] = None,
     full: Annotated[bool, typer.Option("--full/--quick", help="Three incidents instead of one.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run finished cells again; base and pool stay.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Heal a failing model by marketplace and by surgery, and write a report. Running it again resumes."""
+    import shutil
+
     from symbio_lab.reports.executing import NotebookPrinted, execute_notebook, write_report
 
     folder = (out or session_of(context).settings.runs / "demo").absolute()
@@ -38,6 +41,11 @@ def demo(
         "seeds": list(FULL_SEEDS if full else QUICK_SEEDS),
         "out": str(folder),
     }
+    if fresh:
+        shutil.rmtree(folder / "cells", ignore_errors=True)
+    finished = len(list(folder.glob("cells/*/cell.json")))
+    if finished:
+        print(f"demo: keeps {finished} finished cells; --fresh runs them again", file=sys.stderr)
     print(f"demo: runs notebooks/heal.ipynb on {SCENARIO}, pool {POOL}, n_repair {N_REPAIR}", file=sys.stderr)
     with progress() as listener:
 

@@ -23,8 +23,8 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import nn
 
-from symbio_lab.errors import PatchApplyError, TrustError
-from symbio_lab.records import FileEntry, Patch
+from symbio_lab.errors import BaseMismatchError, PatchApplyError, TrustError, WrongTaskError
+from symbio_lab.records import FileEntry, Patch, TaskType
 
 PREFIX = "base_model.model."
 
@@ -111,6 +111,22 @@ def check_fits(module: nn.Module, adapter: LoadedAdapter, name: str) -> None:
                 f"{name}: {target} is {found.out_features}x{found.in_features}, "
                 f"the delta {b.shape[0]}x{a.shape[1]} of rank {a.shape[0]}"
             )
+
+
+def check_serves(patch: Patch, *, task_type: TaskType, base_digest: str) -> None:
+    """Raise unless the patch was made for this task type and this base.
+
+    Raises:
+        WrongTaskError: it serves another task type.
+        BaseMismatchError: it was made for another base.
+    """
+    manifest = patch.manifest
+    if manifest.task_type != task_type:
+        raise WrongTaskError(f"{patch.patch_id} is for {manifest.task_type}, the model for {task_type}")
+    if manifest.base_digest != base_digest:
+        raise BaseMismatchError(
+            f"{patch.patch_id} was made for base {manifest.base_digest[:12]}, not {base_digest[:12]}"
+        )
 
 
 @contextmanager

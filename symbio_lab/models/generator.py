@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from symbio_lab.errors import BaseMismatchError, PatchApplyError, WrongTaskError
-from symbio_lab.models.adapters import LoadedAdapter, applied_deltas, check_fits, load_adapter
+from symbio_lab.errors import PatchApplyError, WrongTaskError
+from symbio_lab.models.adapters import LoadedAdapter, applied_deltas, check_fits, check_serves, load_adapter
 from symbio_lab.models.digests import parameters_digest
 from symbio_lab.models.protocol import Predictions
 from symbio_lab.records import Patch, TaskType
@@ -157,13 +157,7 @@ class TextGenerator:
         if patch is None:
             yield
             return
-        manifest = patch.manifest
-        if manifest.task_type != self.task_type:
-            raise WrongTaskError(f"{patch.patch_id} is for {manifest.task_type}, the model for {self.task_type}")
-        if manifest.base_digest != self.digest:
-            raise BaseMismatchError(
-                f"{patch.patch_id} was made for base {manifest.base_digest[:12]}, not {self.digest[:12]}"
-            )
+        check_serves(patch, task_type=self.task_type, base_digest=self.digest)
         dtype = next(self.module.parameters()).dtype
         with self.applied_adapter(load_adapter(patch, dtype=dtype, device=self.device), patch.patch_id):
             yield
