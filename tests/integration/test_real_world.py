@@ -31,5 +31,5 @@ def test_the_helpdesk_is_healed_twice_alike(tmp_path: Path) -> None:
     assert rows["best_single"]["proposed_negative_flip_rate"] < 0.05
     for code in ("digest_mismatch", "unknown_key", "unsigned", "wrong_base"):
         assert code in rows["best_single"]["refused_codes"]
-    assert rows["prototype_rows"]["proposed_fix_rate"] > 0.2
+    assert rows["prototype_rows"]["proposed_fix_rate"] > 0.1
     assert all(r["base_unchanged"] for r in runs[0].rows)
