@@ -78,8 +78,11 @@ class World:
         return replace(suite, task=replace(suite.task, description=self.pattern(suite).description))
 
     def pattern(self, suite: FailureSuite) -> FailurePattern:
-        """Return the failure pattern that a monitor would report: from what the healer is given, nothing judged."""
-        given = (*suite.task.repair, *suite.task.selection)
+        """Return the failure pattern that a monitor would report: from ``repair`` alone.
+
+        Nothing that the gate or the judge reads reaches the search text.
+        """
+        given = suite.task.repair
         records = failure_records(
             given,
             self.model.predict([s.text for s in given]).outputs,
