@@ -7,8 +7,8 @@ Flow: pipeline.py -> monitor/patterns.py -> healing/marketplace_first.py
 Next: symbio_lab/healing/marketplace_first.py
 
 References:
-    Words by class-based TF-IDF: Grootendorst 2022, BERTopic, section 3.3. Differs from the paper: two classes, the
-    slice and everything else that failed.
+    Words by a class-based TF-IDF: Grootendorst 2022, BERTopic, section 3.3. Differs from the paper: share of the
+    slice's texts that hold the word, times the logarithm of its lift over all texts.
 """
 
 from __future__ import annotations
@@ -115,8 +115,9 @@ def typical_words(inside: Sequence[str], everywhere: Sequence[str]) -> tuple[str
     slice_counts, counts = (
         Counter(w for t in texts for w in set(_WORD.findall(t.lower()))) for texts in (inside, everywhere)
     )
-    score = {
-        word: count / len(inside) * math.log(1 + len(everywhere) / max(counts[word], 1))
-        for word, count in slice_counts.items()
-    }
+    score = {}
+    for word, count in slice_counts.items():
+        share, overall = count / len(inside), (counts[word] + 1) / (len(everywhere) + 1)
+        # Words that are as common everywhere (are, the, does) have no lift and score nothing.
+        score[word] = share * math.log(share / overall)
     return tuple(sorted(score, key=lambda w: (-score[w], w))[:NUM_WORDS])
