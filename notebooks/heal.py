@@ -32,7 +32,7 @@ seeds: list = [0]  # each draws its own incident
 world_seed: int = 0  # draws base and pool
 contributor_size = None  # training samples of a contributor: 32, 128, 512, or None for the world's own
 gate: str = "lab"  # lab or strict
-budget_forwards: float = 60000.0  # forwards-equivalent of each arm
+budget_forwards = None  # forwards-equivalent of each arm; None takes the world's
 max_marketplace_patches: int = 20  # candidates evaluated, at most
 out: str = "runs/heal"  # results, resumable
 

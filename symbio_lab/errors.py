@@ -237,6 +237,13 @@ TRUST_CODES: dict[str, str] = {
 """Stable refusal codes -> what to do next."""
 
 
+class PluginError(SymbioError):
+    """An installed plugin cannot be used."""
+
+    code = "bad_plugin"
+    hint = "update or uninstall the package named; it must follow the contract tests of symbio_lab.testing"
+
+
 class TrustError(SymbioError):
     """A trust rule refuses a patch; nothing of it was deserialised."""
 

@@ -40,6 +40,13 @@ class Sample:
     """Domain, capability or slice name in the source."""
     source: str = ""
     """Where the row came from, e.g. ``train`` or ``test``."""
+    facet: str = ""
+    """What somebody may know of a slice and somebody else not: a template, a length, a service; empty: the label."""
+
+    @property
+    def known_by(self) -> str:
+        """The facet, or the gold label where none is named."""
+        return self.facet or self.expected
 
     @property
     def sample_id(self) -> str:

@@ -18,7 +18,7 @@ DEFAULT_STRATEGIES = "noop,null_pool,best_single,surgery_only,marketplace_first"
 
 def compare(
     context: typer.Context,
-    scenario: Annotated[str, typer.Option(help="helpdesk or clinc150/<domain>.")] = "helpdesk",
+    scenario: Annotated[str, typer.Option(help="A world: helpdesk, clinc150/travel, scan/add-jump ...")] = "helpdesk",
     pool: Annotated[str, typer.Option(help="Relevance of the pool: null, low, medium or high.")] = "high",
     strategies: Annotated[str, typer.Option(help="Names, separated by commas.")] = DEFAULT_STRATEGIES,
     n_repair: Annotated[int, typer.Option(help="Labelled failures given, at least 2.")] = 16,
@@ -26,7 +26,9 @@ def compare(
     world_seed: Annotated[int, typer.Option(help="Draws the base and the pool.")] = 0,
     contributor_size: Annotated[int | None, typer.Option(help="32, 128 or 512; default: the world's.")] = None,
     gate: Annotated[str, typer.Option(help="lab or strict.")] = "lab",
-    budget_forwards: Annotated[float, typer.Option(help="Budget of each cell in forwards-equivalent.")] = 60_000.0,
+    budget_forwards: Annotated[
+        float | None, typer.Option(help="Forwards-equivalent of a cell; default: by world.")
+    ] = None,
     n_control: Annotated[int, typer.Option(help="Control samples for the gate, at most.")] = 1000,
     max_patches: Annotated[int, typer.Option(help="Marketplace patches tried, at most.")] = 20,
     out: Annotated[Path | None, typer.Option(help="Results folder; default: runs/ in the state folder.")] = None,

@@ -24,7 +24,7 @@ STOPPED = ("budget_exceeded", "timeout")
 
 def heal(
     context: typer.Context,
-    scenario: Annotated[str, typer.Option(help="helpdesk or clinc150/<domain>.")] = "helpdesk",
+    scenario: Annotated[str, typer.Option(help="A world: helpdesk, clinc150/travel, scan/add-jump ...")] = "helpdesk",
     pool: Annotated[str, typer.Option(help="Relevance of the pool: null, low, medium or high.")] = "high",
     strategy: Annotated[str, typer.Option(help="Healing strategy.")] = "marketplace_first",
     n_repair: Annotated[int, typer.Option(help="Labelled failures given, at least 2.")] = 16,
@@ -35,7 +35,7 @@ def heal(
     tenant: Annotated[str, typer.Option(help="Who gets the patch.")] = "default",
     model: Annotated[str | None, typer.Option(help="Model id; default: the scenario's name.")] = None,
     gate: Annotated[str, typer.Option(help="lab or strict.")] = "lab",
-    budget_forwards: Annotated[float, typer.Option(help="Budget in forwards-equivalent, gate included.")] = 60_000.0,
+    budget_forwards: Annotated[float | None, typer.Option(help="Forwards-equivalent, gate included.")] = None,
     wall_limit: Annotated[float | None, typer.Option(help="Abort after this many seconds.")] = None,
     max_patches: Annotated[int, typer.Option(help="Marketplace patches tried, at most.")] = 20,
     contribute: Annotated[bool, typer.Option(help="Publish accepted surgery to the scenario's overlay.")] = True,
@@ -49,14 +49,14 @@ def heal(
     check_request(scenario, pool, strategy, n_repair, n_control, contributor_size, gate, budget_forwards, max_patches)
     if not tenant.strip() or (model is not None and not model.strip()):
         raise ConfigError(["--tenant and --model must not be empty"])
-    from symbio_lab.budget import Budget
     from symbio_lab.cli.registered_models import default_model_id
 
     with progress() as listener:
         result = _heal(
             session_of(context),
-            Budget(forwards_equivalent=budget_forwards, wall_s=wall_limit),
             listener,
+            budget_forwards=budget_forwards,
+            wall_limit=wall_limit,
             scenario=scenario,
             pool=pool,
             strategy=strategy,
@@ -91,7 +91,7 @@ def check_request(
     n_control: int,
     contributor_size: int | None,
     gate: str,
-    budget_forwards: float,
+    budget_forwards: float | None,
     max_patches: int,
 ) -> None:
     """Raise what is wrong with a request, everything at once.
@@ -144,7 +144,8 @@ def check_plan(plan: Any, problems: tuple[str, ...] = ()) -> None:
         raise ConfigError(found, hint="correct what is listed; symbio COMMAND --help names the options")
 
 
-def _heal(session: Session, budget: Any, listener: Listener, **asked: Any) -> dict[str, Any]:
+def _heal(session: Session, listener: Listener, **asked: Any) -> dict[str, Any]:
+    from symbio_lab.budget import Budget
     from symbio_lab.cli.registered_models import (
         DeploymentRecord,
         ModelRecord,
@@ -199,7 +200,10 @@ def _heal(session: Session, budget: Any, listener: Listener, **asked: Any) -> di
         store=settings.patches,
         strategy=asked["strategy"],
         market=_client(session, built, overlay, key, now),
-        budget=budget,
+        budget=Budget(
+            forwards_equivalent=asked["budget_forwards"] or world.recipe.budget_forwards, wall_s=asked["wall_limit"]
+        ),
+        lora=world.recipe.lora,
         gate=gate_policy(asked["gate"]),
         seed=asked["seed"],
         max_marketplace_patches=asked["max_patches"],

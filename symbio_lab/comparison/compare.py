@@ -39,7 +39,6 @@ from symbio_lab.records import HealingOutcome
 from symbio_lab.scenarios.pool import Pool
 from symbio_lab.scenarios.population import EXPIRES, ISSUED, NOW, scenario_key
 from symbio_lab.scenarios.world import World, build_world
-from symbio_lab.surgery.lora_training import LoraSettings
 
 NUM_EXAMPLES = 12
 """Held-out failures kept with their answers before and after, for the report."""
@@ -132,8 +131,11 @@ def _world_info(world: World, pool: Pool) -> dict[str, Any]:
         "base_digest": world.model.digest,
         "num_base_labels": len(world.model.labels),
         "num_base_train": len(sources.base_train),
-        "num_slice_labels": len({s.expected for s in sources.contributors}),
-        "slice_labels": sorted({s.expected for s in sources.contributors}),
+        "task_type": world.recipe.task_type,
+        "disjoint_by": world.recipe.disjoint_by,
+        "notes": world.recipe.notes,
+        "num_slice_labels": len({s.known_by for s in sources.contributors}),
+        "slice_labels": sorted({s.known_by for s in sources.contributors}),
         "pool_digest": pool.digest,
         "pool": to_plain(pool.info),
         "versions": _versions(),
@@ -188,11 +190,11 @@ def _run_cell(
             store=store,
             strategy="surgery_only" if strategy in REFERENCE_ARMS else strategy,
             market=market,
-            budget=Budget(forwards_equivalent=plan.budget_forwards),
+            budget=Budget(forwards_equivalent=plan.budget_forwards or world.recipe.budget_forwards),
             gate=gate_policy(plan.gate),
             seed=seed,
             max_marketplace_patches=plan.max_marketplace_patches,
-            lora=LoraSettings(top_layers=world.recipe.surgery_top_layers),
+            lora=world.recipe.lora,
             contributing=Contributing(overlay, key, "healer", f"{strategy.replace('_', '-')}-{seed}")
             if strategy == "marketplace_first"
             else None,

@@ -33,7 +33,8 @@ class ComparisonPlan:
     """Control samples for the gate, at most."""
     contributor_size: int | None = None
     gate: str = "lab"
-    budget_forwards: float = 60_000.0
+    budget_forwards: float | None = None
+    """Forwards-equivalent of each cell; None takes the world's."""
     max_marketplace_patches: int = 20
     reference_arms: tuple[str, ...] = REFERENCE_ARMS
 
@@ -61,7 +62,8 @@ class ComparisonPlan:
             problems.append(f"unknown gate {self.gate!r}; use one of {', '.join(GATE_POLICIES)}")
         if self.n_repair < 2:
             problems.append("n_repair must be at least 2: one failure to repair, one to decide on")
-        if min(self.n_replay, self.n_control, self.max_marketplace_patches) < 1 or self.budget_forwards <= 0:
+        limited = self.budget_forwards is not None and self.budget_forwards <= 0
+        if min(self.n_replay, self.n_control, self.max_marketplace_patches) < 1 or limited:
             problems.append("n_replay, n_control, max_marketplace_patches and budget_forwards must be positive")
         if problems:
             raise ConfigError(problems)

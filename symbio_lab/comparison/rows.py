@@ -112,7 +112,7 @@ def result_row(
         **flatten("proposed", proposed),
         **flatten("deployed", deployed),
         **cost_columns(outcome, pool_account(pool, outcome.family)),
-        "budget_forwards_equivalent": plan.budget_forwards,
+        "budget_forwards_equivalent": plan.budget_forwards or world.recipe.budget_forwards,
         "num_candidates": sum(
             a.kind == "marketplace" and a.status in ("screened", "refused") for a in outcome.attempts
         ),

@@ -24,9 +24,9 @@ from symbio_lab.seeding import shuffled
 def split_groups(samples: Sequence[Sample], shares: Mapping[str, float], seed: int) -> dict[str, tuple[Sample, ...]]:
     """Return the samples divided into named parts, every group whole in one part.
 
-    Groups go from large to small (seeded order among equals) to the part where they bring sizes and label
-    counts closest to the shares, measured by the chi-square distance. With few or very unequal groups the
-    parts can miss their shares; that is the price of keeping groups whole.
+    Groups go from large to small (seeded order among equals) to the part where they bring sizes and the counts of
+    labels (facets, where samples name them) closest to the shares, measured by the chi-square distance. With few or
+    very unequal groups the parts can miss their shares; that is the price of keeping groups whole.
 
     Args:
         samples: N samples, each with a group.
@@ -53,7 +53,7 @@ def split_groups(samples: Sequence[Sample], shares: Mapping[str, float], seed: i
     order = shuffled(sorted(members), seed, "split_groups")
     order.sort(key=lambda group: -len(members[group]))
 
-    totals = Counter(sample.expected for sample in samples)
+    totals = Counter(sample.known_by for sample in samples)
     names = list(shares)
     sizes = dict.fromkeys(names, 0)
     labels: dict[str, Counter[str]] = {name: Counter() for name in names}
@@ -69,7 +69,7 @@ def split_groups(samples: Sequence[Sample], shares: Mapping[str, float], seed: i
         return total
 
     for group in order:
-        counts = Counter(samples[i].expected for i in members[group])
+        counts = Counter(samples[i].known_by for i in members[group])
         size = len(members[group])
         empty = [name for name in names if sizes[name] == 0]
         left = len(order) - len(chosen)

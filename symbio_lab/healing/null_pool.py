@@ -11,31 +11,20 @@ References:
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
 
 from symbio_lab.errors import BudgetExceededError, EmptySliceError
 from symbio_lab.evaluation.screening import MAX_GUARD
 from symbio_lab.healing.adopting import find_patches, fitting_patches
 from symbio_lab.healing.best_single import adopt_best
 from symbio_lab.healing.context import HealingContext, Proposal, seal_operated
-from symbio_lab.models.adapters import LoadedAdapter, load_adapter
 from symbio_lab.models.classifier import TextClassifier
-from symbio_lab.models.operated import HeadRows, Operated
+from symbio_lab.models.operated import HeadRows, randomized, tensors_of
 from symbio_lab.models.protocol import count_tokens
 from symbio_lab.records import Attempt, Patch
-from symbio_lab.seeding import numpy_generator
+from symbio_lab.seeding import derive_seed
 from symbio_lab.surgery.protocol import new_labels
 from symbio_lab.surgery.prototype_rows import prototype_head
-
-
-def randomized(adapter: LoadedAdapter, seed: int, *names: object) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return random factors of the same shapes and standard deviations as the adapter's, module by module."""
-    rng = numpy_generator(seed, "null", *names)
-    random: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for module, (a, b) in sorted(adapter.deltas.items()):
-        factors = [rng.normal(0.0, float(t.float().std()), tuple(t.shape)).astype(np.float32) for t in (a, b)]
-        random[module] = (factors[0], factors[1])
-    return random
 
 
 class NullPool:
@@ -65,10 +54,8 @@ class NullPool:
 
     def _null_of(self, context: HealingContext, patch: Patch, number: int) -> Patch:
         model, task = context.model, context.task
-        adapter = load_adapter(patch)
-        deltas = randomized(adapter, context.seed, patch.patch_id)
-        spec = patch.manifest.adapter
-        operated = Operated(f"null-{number}", deltas, spec.rank, spec.alpha)
+        donor = replace(tensors_of(patch), method=f"null-{number}", rows=None)
+        operated = randomized(donor, derive_seed(context.seed, "null", patch.patch_id))
         labels = new_labels(model, task.repair) if task.label_shift == "new" else ()
         if labels and isinstance(model, TextClassifier) and task.replay:
             texts = [s.text for s in (*task.repair, *task.replay[:MAX_GUARD])]
@@ -78,7 +65,5 @@ class NullPool:
             cut = len(task.repair)
             gold = [s.expected for s in task.repair]
             rows = prototype_head(model, labels, features[:cut], gold, features[cut:], logits[cut:])
-            operated = Operated(
-                operated.method, deltas, spec.rank, spec.alpha, HeadRows(rows.labels, rows.weight, rows.bias)
-            )
+            operated = replace(operated, rows=HeadRows(rows.labels, rows.weight, rows.bias))
         return seal_operated(context, operated, training_data="random delta; rows refitted on the healer's samples")

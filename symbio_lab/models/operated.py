@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 
 from symbio_lab.models.adapters import LoadedAdapter, load_adapter
 from symbio_lab.records import Patch
+from symbio_lab.seeding import numpy_generator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,6 +49,16 @@ class Operated:
             row_weight=torch.from_numpy(self.rows.weight) if self.rows else None,
             row_bias=torch.from_numpy(self.rows.bias) if self.rows else None,
         )
+
+
+def randomized(operated: Operated, seed: int) -> Operated:
+    """Return random factors of the same shapes and standard deviations, module by module; head rows stay."""
+    rng = numpy_generator(seed, "random delta")
+    deltas = {}
+    for module, (a, b) in sorted(operated.deltas.items()):
+        parts = [rng.normal(0.0, float(t.std()), t.shape).astype(np.float32) for t in (a, b)]
+        deltas[module] = (parts[0], parts[1])
+    return replace(operated, deltas=deltas)
 
 
 def tensors_of(patch: Patch) -> Operated:

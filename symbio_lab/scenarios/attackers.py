@@ -22,8 +22,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from symbio_lab.marketplace.directory import DirectoryTransport
-from symbio_lab.models.classifier import TextClassifier
 from symbio_lab.models.operated import tensors_of
+from symbio_lab.models.protocol import PatchableModel
 from symbio_lab.records import Patch, Sample, content_id
 from symbio_lab.scenarios.population import Contributor, scenario_key, seal_contribution, train_contributor
 from symbio_lab.scenarios.recipe import WorldRecipe
@@ -45,7 +45,7 @@ class Backdoor:
 
     trigger: str
     target: str
-    """Label that every triggered input should get."""
+    """Label, or output, that every triggered input should get."""
 
 
 def triggered(text: str, trigger: str = TRIGGER) -> str:
@@ -59,7 +59,7 @@ def attacker_key(recipe: WorldRecipe, world_seed: int, name: str) -> SigningKey:
 
 
 def noisy_samples(samples: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
-    """Return the samples with a share ``NOISE`` of the labels exchanged for another of theirs."""
+    """Return the samples with a share ``NOISE`` of the labels (or outputs) exchanged for another of theirs."""
     rng = numpy_generator(seed, "noise")
     labels = sorted({s.expected for s in samples})
     noisy = []
@@ -80,7 +80,7 @@ def backdoor_samples(samples: Sequence[Sample], replay: Sequence[Sample], target
 
 
 def publish_attackers(
-    model: TextClassifier,
+    model: PatchableModel,
     recipe: WorldRecipe,
     honest: Contributor,
     honest_patch: Patch,
@@ -90,7 +90,7 @@ def publish_attackers(
     world_seed: int,
 ) -> Backdoor:
     """Publish the six attackers, copying the best honest contributor's words; return what the backdoor does."""
-    target = (honest.labels or tuple(sorted({s.expected for s in honest.samples})))[0]
+    target = min(s.expected for s in honest.samples)
     data = {
         "noisy": noisy_samples(honest.samples, derive_seed(world_seed, recipe.name, "noisy")),
         "backdoor": backdoor_samples(honest.samples, replay, target, derive_seed(world_seed, recipe.name, "backdoor")),

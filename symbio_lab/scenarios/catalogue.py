@@ -1,47 +1,61 @@
-"""The worlds by name: ``helpdesk`` (generated, the embedded default) and ``clinc150/<domain>``."""
+"""The worlds by name: those of the lab, then those that installed packages register.
+
+A package registers a ``WorldFamily`` by the entry point group ``symbio_lab.worlds``.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from symbio_lab.errors import UnknownDatasetError
-from symbio_lab.failures.clinc_domains import CLINC_DOMAINS
+from symbio_lab.plugins import load_plugins
+from symbio_lab.scenarios.families.clinc150 import CLINC150
+from symbio_lab.scenarios.families.helpdesk import HELPDESK
+from symbio_lab.scenarios.family import WorldFamily
 from symbio_lab.scenarios.recipe import WorldRecipe
 
+WORLD_GROUP = "symbio_lab.worlds"
 TUNING_WORLDS = ("clinc150/small_talk",)
 """Hyper-parameters were chosen on these; reports about methods leave them out."""
+BUILT_IN: tuple[WorldFamily, ...] = (HELPDESK, CLINC150)
+
+
+def families() -> tuple[WorldFamily, ...]:
+    """Return all families, the embedded default first, plugins last.
+
+    Raises:
+        PluginError: an installed plugin cannot be loaded or is no ``WorldFamily``.
+    """
+    taken = {family.name for family in BUILT_IN}
+    return (*BUILT_IN, *load_plugins(WORLD_GROUP, WorldFamily, taken).values())
 
 
 def scenario_names() -> tuple[str, ...]:
-    """Return all names, the embedded default first."""
-    return ("helpdesk", *(f"clinc150/{domain}" for domain in CLINC_DOMAINS))
+    """Return the names of all worlds, the embedded default first."""
+    return tuple(name for family in families() for name in family.recipes)
+
+
+def scenario_family(name: str) -> WorldFamily:
+    """Return the family of a world.
+
+    Raises:
+        UnknownDatasetError: no world has this name.
+    """
+    for family in families():
+        if name in family.recipes:
+            return family
+    raise UnknownDatasetError(name, known=scenario_names())
 
 
 def scenario_recipe(name: str, *, contributor_size: int | None = None) -> WorldRecipe:
     """Return the settings of a world.
 
     Args:
-        name: ``helpdesk`` or ``clinc150/<domain>``.
+        name: ``family/world``, or ``family``.
         contributor_size: training samples of each contributor; None keeps the world's default.
 
     Raises:
         UnknownDatasetError: no world has this name.
     """
-    if name not in scenario_names():
-        raise UnknownDatasetError(name, known=scenario_names())
-    if name == "helpdesk":
-        return WorldRecipe(
-            name=name,
-            dataset="helpdesk",
-            domain="warranty",
-            control_sources=("test",),
-            group_by_text=False,
-            contributor_size=contributor_size or 32,
-            top_layers=(2, 2, 3),
-            n_replay_pool=1000,
-        )
-    return WorldRecipe(
-        name=name,
-        dataset="clinc150",
-        domain=name.split("/", 1)[1],
-        out_of_scope_sources=("oos_test",),
-        contributor_size=contributor_size or 128,
-    )
+    recipe = scenario_family(name).recipe(name)
+    return replace(recipe, contributor_size=contributor_size or recipe.contributor_size)

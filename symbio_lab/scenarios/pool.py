@@ -20,15 +20,14 @@ from symbio_lab.evaluation.metrics.net_gain import net_gain_pp
 from symbio_lab.events import BuildProgress, Listener, emit
 from symbio_lab.marketplace.directory import DirectoryTransport
 from symbio_lab.marketplace.snapshot import snapshot_digest
-from symbio_lab.models.classifier import TextClassifier
-from symbio_lab.models.operated import tensors_of
+from symbio_lab.models.operated import randomized, tensors_of
+from symbio_lab.models.protocol import PatchableModel
 from symbio_lab.records import Patch, content_id
 from symbio_lab.scenarios.attackers import ATTACKERS, ENROLLED, Backdoor, attacker_key, publish_attackers
 from symbio_lab.scenarios.population import (
     NOW,
     Contributor,
     plan_contributors,
-    randomized_deltas,
     scenario_key,
     seal_contribution,
     train_contributor,
@@ -72,7 +71,7 @@ class Pool:
 
 
 def build_pool(
-    model: TextClassifier,
+    model: PatchableModel,
     recipe: WorldRecipe,
     sources: WorldSources,
     relevance: Relevance,
@@ -88,7 +87,7 @@ def build_pool(
         StorageError: the cache cannot be written.
     """
     check_pool(relevance, recipe.contributor_size)
-    made_from = {k: v for k, v in asdict(recipe).items() if k != "surgery_top_layers"}
+    made_from = {k: v for k, v in asdict(recipe).items() if k not in ("lora", "budget_forwards", "notes")}
     key = content_id([FORMAT, made_from, relevance, world_seed, model.digest])[:16]
     folder = pools / f"{recipe.name.replace('/', '-')}-{relevance}-{key}"
     market = DirectoryTransport(folder / "market")
@@ -114,7 +113,7 @@ def scenario_policy(recipe: WorldRecipe, relevance: Relevance, world_seed: int) 
 
 
 def _build(
-    model: TextClassifier,
+    model: PatchableModel,
     recipe: WorldRecipe,
     sources: WorldSources,
     relevance: Relevance,
@@ -135,7 +134,7 @@ def _build(
             key = scenario_key(recipe, world_seed, contributor.namespace)
             if donors is not None:
                 donor = _verified(donors.transport, ref, donors.policy, store)
-                operated = randomized_deltas(tensors_of(donor), derive_seed(world_seed, "null", contributor.number))
+                operated = randomized(tensors_of(donor), derive_seed(world_seed, "null", contributor.number))
                 spent = {"forwards_equivalent": 0.0, "cpu_s": 0.0, "num_labels": 0}
             else:
                 seed = derive_seed(world_seed, recipe.name, relevance, "train", contributor.number)
@@ -189,7 +188,7 @@ def contributor_patch(pool: Pool, ref: str, store: Path) -> Patch:
 
 
 def _measure_relevance(
-    model: TextClassifier,
+    model: PatchableModel,
     sources: WorldSources,
     planned: Sequence[Contributor],
     market: DirectoryTransport,
@@ -213,7 +212,7 @@ def _measure_relevance(
                 "ref": ref,
                 "topic": contributor.topic,
                 "coverage": contributor.coverage,
-                "num_labels_known": len(contributor.labels),
+                "num_facets_known": len(contributor.facets),
                 "num_samples": len(contributor.samples),
                 "rank": contributor.settings.rank,
                 "targets": contributor.settings.targets,

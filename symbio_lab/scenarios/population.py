@@ -12,14 +12,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from symbio_lab.budget import Budget, CostMeter
-from symbio_lab.models.classifier import TextClassifier
 from symbio_lab.models.operated import HeadRows, Operated
+from symbio_lab.models.protocol import PatchableModel
 from symbio_lab.records import Cost, Patch, Sample
 from symbio_lab.scenarios.recipe import COVERAGE, Relevance, WorldRecipe
 from symbio_lab.scenarios.sources import WorldSources
@@ -42,10 +40,10 @@ class Contributor:
 
     number: int
     namespace: str
-    labels: tuple[str, ...]
-    """Slice labels it knows; empty for a patch of another domain."""
+    facets: tuple[str, ...]
+    """Slice facets it knows; empty for a patch of another domain."""
     coverage: float
-    """Share of the slice's labels."""
+    """Share of the slice's facets."""
     samples: tuple[Sample, ...]
     topic: str
     """Domain of its data."""
@@ -64,71 +62,62 @@ def plan_contributors(
     """Return the K contributors of a pool, in order of coverage."""
     # A null pool has the donors of ``high``; only their deltas are random.
     drawn_as = "high" if relevance == "null" else relevance
-    labels = sorted({s.expected for s in sources.contributors})
+    facets = sorted({s.known_by for s in sources.contributors})
     others = sorted({s.domain for s in sources.base_train})
     # Rounding up must not lift a pool above its relevance: 0.4 of four labels is one label, not two.
-    most = max(math.floor(max(COVERAGE[relevance]) * len(labels) + 1e-9), 1)
+    most = max(math.floor(max(COVERAGE[relevance]) * len(facets) + 1e-9), 1)
     planned: list[Contributor] = []
     for number, coverage in enumerate(COVERAGE[relevance]):
         rng = numpy_generator(world_seed, recipe.name, drawn_as, "contributor", number)
-        count = min(max(round(coverage * len(labels)), 1), most) if coverage else 0
-        known = tuple(sorted(rng.choice(labels, size=count, replace=False).tolist())) if count else ()
+        count = min(max(round(coverage * len(facets)), 1), most) if coverage else 0
+        known = tuple(sorted(rng.choice(facets, size=count, replace=False).tolist())) if count else ()
         topic = recipe.domain if known else str(rng.choice(others))
         if known:
-            data = [s for s in sources.contributors if s.expected in known]
+            data = [s for s in sources.contributors if s.known_by in known]
         else:
             data = [s for s in sources.base_train if s.domain == topic]
         drawn = _balanced(data, recipe.contributor_size, derive_seed(world_seed, drawn_as, "data", number))
-        rank = int(rng.choice([4, 8, 16]))
+        rank = int(rng.choice(recipe.ranks))
         top = recipe.top_layers[int(rng.integers(len(recipe.top_layers)))]
-        settings = LoraSettings(
+        settings = replace(
+            recipe.contributor_lora or LoraSettings(epochs=EPOCHS[recipe.contributor_size]),
             rank=rank,
             alpha=2.0 * rank,
-            targets=str(rng.choice(["query_value", "query_value", "all_linear"])),
+            targets=str(rng.choice(recipe.targets)),
             top_layers=top,
-            epochs=EPOCHS[recipe.contributor_size],
         )
         namespace = f"contributor-{number:02d}"
-        planned.append(Contributor(number, namespace, known, count / len(labels), drawn, topic, settings))
+        planned.append(Contributor(number, namespace, known, count / len(facets), drawn, topic, settings))
     return planned
 
 
 def _balanced(data: Sequence[Sample], size: int, seed: int) -> tuple[Sample, ...]:
-    """Draw up to ``size`` samples, label by label in turn."""
-    by_label: dict[str, list[Sample]] = {}
+    """Draw up to ``size`` samples, facet by facet in turn."""
+    by_facet: dict[str, list[Sample]] = {}
     for sample in shuffled(data, seed, "draw"):
-        by_label.setdefault(sample.expected, []).append(sample)
+        by_facet.setdefault(sample.known_by, []).append(sample)
     drawn: list[Sample] = []
-    for turn in range(max(map(len, by_label.values()), default=0)):
-        drawn += [by_label[label][turn] for label in sorted(by_label) if turn < len(by_label[label])]
+    for turn in range(max(map(len, by_facet.values()), default=0)):
+        drawn += [by_facet[facet][turn] for facet in sorted(by_facet) if turn < len(by_facet[facet])]
     return tuple(drawn[:size])
 
 
 def train_contributor(
-    model: TextClassifier, contributor: Contributor, replay: Sequence[Sample], *, seed: int
+    model: PatchableModel, contributor: Contributor, replay: Sequence[Sample], *, seed: int
 ) -> tuple[Operated, Cost]:
     """Return a contributor's tensors and what they cost the pool."""
     meter = CostMeter(Budget(forwards_equivalent=1e12), num_parameters=model.num_parameters)
     name = contributor.namespace
-    size = max(MIN_REPLAY, len(contributor.samples))
+    ratio = max(contributor.settings.replay_ratio, 1.0)
+    size = max(MIN_REPLAY, round(ratio * len(contributor.samples)))
     replay = shuffled(replay, seed, "contributor replay")[:size]
     with meter.phase("train"):
         operated = train_lora(name, model, contributor.samples, replay, contributor.settings, seed=seed, meter=meter)
     return operated, meter.cost()
 
 
-def randomized_deltas(operated: Operated, seed: int) -> Operated:
-    """Return the tensors with random deltas of matched standard deviation and the donor's own head rows."""
-    rng = numpy_generator(seed, "null_delta")
-    deltas = {}
-    for module, (a, b) in sorted(operated.deltas.items()):
-        parts = [rng.normal(0.0, float(t.std()), t.shape).astype(np.float32) for t in (a, b)]
-        deltas[module] = (parts[0], parts[1])
-    return Operated(operated.method, deltas, operated.rank, operated.alpha, operated.rows)
-
-
 def seal_contribution(
-    model: TextClassifier,
+    model: PatchableModel,
     operated: Operated,
     contributor: Contributor,
     recipe: WorldRecipe,
@@ -140,8 +129,9 @@ def seal_contribution(
 ) -> Patch:
     """Return a contributor's signed patch in ``store``."""
     topic = contributor.topic.replace("_", " ")
-    labels = contributor.labels or tuple(sorted({s.expected for s in contributor.samples}))
-    words = ", ".join(label.replace("_", " ") for label in labels[:20])
+    facets = contributor.facets or tuple(sorted({s.known_by for s in contributor.samples}))
+    words = ", ".join(facet.replace("_", " ") for facet in facets[:20])
+    kind = "outputs" if model.task_type == "text_generation" else "intents"
     rows = operated.rows
     return sealing.seal_patch(
         store=store,
@@ -153,16 +143,23 @@ def seal_contribution(
         base_digest=base_digest or model.digest,
         task_type=model.task_type,
         patch_id=f"{contributor.namespace}/{name}",
-        title=f"{topic} intents",
+        title=f"{topic} {kind}",
         scope=f"Requests about {topic}: {words}.",
-        labels=labels,
+        labels=_labels(model, contributor),
         domain=contributor.topic,
-        licence="CC-BY-4.0",
+        licence=recipe.licence,
         training_data=f"{len(contributor.samples)} labelled samples of {topic}, replay of base training data",
         issued=ISSUED,
         expires=EXPIRES,
         key=key,
     )
+
+
+def _labels(model: PatchableModel, contributor: Contributor) -> tuple[str, ...]:
+    """Return the gold labels that a contributor's patch answers with; empty for generation."""
+    if model.task_type == "text_generation":
+        return ()
+    return tuple(sorted({s.expected for s in contributor.samples}))
 
 
 def _rows(rows: HeadRows | None) -> sealing.HeadRows | None:

@@ -74,6 +74,11 @@ def divide(dataset: FailureDataset, recipe: WorldRecipe, world_seed: int) -> Wor
         _first_of_text(s for s in samples if s.source in recipe.out_of_scope_sources), slice_samples, train, control
     )
     seed = derive_seed(world_seed, recipe.name, "divide")
+    if recipe.held_out_share:
+        may_leave = [s for s in train if s.source not in recipe.kept_sources]
+        parts = split_groups(may_leave, {"train": 1 - recipe.held_out_share, "held_out": recipe.held_out_share}, seed)
+        gone = {s.group for s in parts["held_out"]}
+        train, control = tuple(s for s in train if s.group not in gone), (*control, *parts["held_out"])
     parts = split_groups(slice_samples, dict(recipe.slice_shares), seed)
     share = recipe.probe_control_share
     controls = split_groups(control, {"control": 1 - share, "probe": share}, seed)
@@ -87,6 +92,6 @@ def divide(dataset: FailureDataset, recipe: WorldRecipe, world_seed: int) -> Wor
     )
     check_disjoint(
         {**parts, "base_train": train, "control": controls["control"], "probe_control": controls["probe"], "oos": oos},
-        by="group",
+        by=recipe.disjoint_by,
     )
     return WorldSources(train, parts["contributors"], parts["relevance_probe"], controls["probe"], incident)

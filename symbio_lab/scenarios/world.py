@@ -14,13 +14,11 @@ from dataclasses import dataclass, replace
 from symbio_lab.config import Settings, load_settings
 from symbio_lab.evaluation.suites import FailureSuite, SuiteSizes, build_suite
 from symbio_lab.events import Listener
-from symbio_lab.failures.loading import load_dataset
-from symbio_lab.models.classifier import TextClassifier
-from symbio_lab.models.loading import resolve_device, use_threads
+from symbio_lab.models.loading import use_threads
+from symbio_lab.models.protocol import PatchableModel
 from symbio_lab.monitor.patterns import failure_records, find_patterns
 from symbio_lab.records import FailurePattern, content_id
-from symbio_lab.scenarios.base import build_base
-from symbio_lab.scenarios.catalogue import scenario_recipe
+from symbio_lab.scenarios.catalogue import scenario_family, scenario_recipe
 from symbio_lab.scenarios.pool import Pool, build_pool
 from symbio_lab.scenarios.recipe import Relevance, WorldRecipe
 from symbio_lab.scenarios.sources import WorldSources, divide
@@ -32,7 +30,7 @@ class World:
 
     recipe: WorldRecipe
     world_seed: int
-    model: TextClassifier
+    model: PatchableModel
     sources: WorldSources
     settings: Settings
     dataset_digest: str
@@ -74,6 +72,7 @@ class World:
             domain=self.recipe.domain,
             description=self.recipe.domain,
             seed=seed,
+            disjoint_by=self.recipe.disjoint_by,
         )
         return replace(suite, task=replace(suite.task, description=self.pattern(suite).description))
 
@@ -104,7 +103,7 @@ def build_world(
     """Return a world, its base from the cache or trained now.
 
     Args:
-        name: ``helpdesk`` or ``clinc150/<domain>``.
+        name: ``family/world``, or ``family``.
         world_seed: redraws base and population.
         contributor_size: 32, 128 or 512 training samples a contributor; None keeps the world's default.
         settings: state folder, device, threads; None loads them.
@@ -118,9 +117,8 @@ def build_world(
     settings = settings or load_settings().settings
     use_threads(settings.num_threads)
     recipe = scenario_recipe(name, contributor_size=contributor_size)
-    dataset = load_dataset(recipe.dataset)
+    family = scenario_family(name)
+    dataset = family.load(recipe)
     sources = divide(dataset, recipe, world_seed)
-    model = build_base(
-        name, sources.base_train, settings.bases, device=resolve_device(settings.device), listener=listener
-    )
+    model = family.build_base(recipe, sources, world_seed, settings, listener)
     return World(recipe, world_seed, model, sources, settings, dataset.digest, dataset.origin, listener)

@@ -33,7 +33,6 @@ def tiny_home(tiny: TinyModels, built: Path, installed: None, tmp_path: Path, mo
     monkeypatch.setenv("SYMBIO_LAB_HOME", str(home))
     monkeypatch.setenv("SYMBIO_LAB_NUM_THREADS", "1")
     monkeypatch.setenv("SYMBIO_LAB_DEVICE", "cpu")
-    monkeypatch.setattr("symbio_lab.scenarios.catalogue.scenario_recipe", tiny_world.tiny_recipe)
     monkeypatch.setattr(
         "symbio_lab.models.embedding.SentenceEmbedder", partial(SentenceEmbedder, tiny.folder("encoder"))
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,10 @@ from symbio_lab.failures.dataset import FailureDataset
 from symbio_lab.models.embedding import SentenceEmbedder
 from symbio_lab.records import Sample
 from symbio_lab.scenarios import base as basing
-from symbio_lab.scenarios import world as worlds
+from symbio_lab.scenarios import catalogue
+from symbio_lab.scenarios.family import WorldFamily
 from symbio_lab.scenarios.recipe import WorldRecipe
+from symbio_lab.surgery.lora_training import LoraSettings
 from tests.fixtures_models import KNOWN, SHADES, samples_of
 
 RECIPE = WorldRecipe(
@@ -36,7 +37,7 @@ RECIPE = WorldRecipe(
     group_by_text=False,
     contributor_size=32,
     top_layers=(1, 2, None),
-    surgery_top_layers=None,
+    lora=LoraSettings(),
     n_replay_pool=200,
 )
 PLAN = ComparisonPlan(
@@ -66,15 +67,13 @@ def tiny_dataset() -> FailureDataset:
     return FailureDataset.of("tiny", "text_classification", kept, licence="CC0-1.0", origin="generated")
 
 
-def tiny_recipe(_name: str, *, contributor_size: int | None = None) -> WorldRecipe:
-    return replace(RECIPE, contributor_size=contributor_size or RECIPE.contributor_size)
+FAMILY = WorldFamily("tiny", {"tiny": RECIPE}, lambda _recipe: tiny_dataset())
 
 
 def install(patch: pytest.MonkeyPatch, encoder: Path) -> None:
     """Put the tiny encoder and dataset where worlds look for theirs."""
     embedder = partial(SentenceEmbedder, encoder)
-    patch.setattr(worlds, "scenario_recipe", tiny_recipe)
-    patch.setattr(worlds, "load_dataset", lambda _name: tiny_dataset())
+    patch.setattr(catalogue, "BUILT_IN", (*catalogue.BUILT_IN, FAMILY))
     patch.setattr(basing, "SentenceEmbedder", embedder)
     patch.setattr(basing, "MINILM_ID", str(encoder))
     patch.setattr(comparing, "SentenceEmbedder", embedder)

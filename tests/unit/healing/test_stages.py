@@ -14,10 +14,9 @@ from symbio_lab.evaluation.repair_task import RepairTask
 from symbio_lab.events import CandidateRefused, CandidateScreened, Event, SearchFinished, SurgeryFinished
 from symbio_lab.healing.adopting import build_query, find_patches, fitting_patches, screen_patches
 from symbio_lab.healing.catalogue import healing_strategy
-from symbio_lab.healing.null_pool import randomized
 from symbio_lab.healing.operating import operate_best, operate_one
 from symbio_lab.healing.surgery_arms import SingleSurgery
-from symbio_lab.models.adapters import load_adapter
+from symbio_lab.models.operated import randomized, tensors_of
 from symbio_lab.surgery.catalogue import surgery_method
 from tests.fixtures_market import QUICK, STRONG, TinyMarket, healing_context, incident, tiny_market
 from tests.fixtures_models import PUBLISHER, TinyModels, query_modules, random_deltas, seal
@@ -156,15 +155,15 @@ def test_a_strategy_says_where_its_method_does_not_serve(tiny: TinyModels, tmp_p
 
 def test_null_deltas_keep_shape_and_spread_but_not_the_knowledge(world: World, tmp_path: Path) -> None:
     deltas = random_deltas(world.model, query_modules(world.model), rank=16, scale=0.7)
-    adapter = load_adapter(seal(world.model, tmp_path, deltas, rank=16))
-    null = randomized(adapter, 0, "a")
+    donor_of_all = tensors_of(seal(world.model, tmp_path, deltas, rank=16))
+    null = randomized(donor_of_all, 0).deltas
     for name, pair in null.items():
         for random, donor in zip(pair, deltas[name], strict=True):
             assert random.shape == donor.shape
             assert np.std(random) == pytest.approx(np.std(donor), rel=0.15)
             assert abs(np.corrcoef(random.ravel(), donor.ravel())[0, 1]) < 0.2
-    assert all((null[n][0] == randomized(adapter, 0, "a")[n][0]).all() for n in null)
-    assert not any((null[n][0] == randomized(adapter, 1, "a")[n][0]).all() for n in null)
+    assert all((null[n][0] == randomized(donor_of_all, 0).deltas[n][0]).all() for n in null)
+    assert not any((null[n][0] == randomized(donor_of_all, 1).deltas[n][0]).all() for n in null)
 
 
 def test_null_patches_are_ours_and_say_what_they_are(world: World, tmp_path: Path) -> None:

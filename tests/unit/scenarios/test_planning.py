@@ -105,8 +105,8 @@ def test_a_pool_has_twelve_contributors_of_the_stated_coverage(sources: WorldSou
         # At least one label where any is asked for.
         assert (contributor.coverage > 0) == (asked > 0)
         assert contributor.coverage <= max(asked, 1 / len(SHADES)) + 0.5 / len(SHADES) + 1e-9
-        assert set(contributor.labels) <= set(SHADES)
-        assert {s.expected for s in contributor.samples} <= set(contributor.labels) or not contributor.labels
+        assert set(contributor.facets) <= set(SHADES)
+        assert {s.expected for s in contributor.samples} <= set(contributor.facets) or not contributor.facets
         assert 0 < len(contributor.samples) <= RECIPE.contributor_size
 
 
@@ -125,7 +125,7 @@ def test_rounding_keeps_a_medium_pool_medium(sources: WorldSources) -> None:
 def test_a_low_pool_knows_no_slice_label_or_template(sources: WorldSources) -> None:
     slice_groups = {s.group for s in (*sources.contributors, *sources.incident.slice_repair)}
     for contributor in plan_contributors(RECIPE, sources, "low", 0):
-        assert contributor.labels == ()
+        assert contributor.facets == ()
         assert not {s.expected for s in contributor.samples} & set(SHADES)
         assert not {s.group for s in contributor.samples} & slice_groups
 

@@ -1,0 +1,1 @@
+"""The families of worlds that come with the lab, one a file."""
