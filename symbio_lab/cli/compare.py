@@ -26,9 +26,7 @@ def compare(
     world_seed: Annotated[int, typer.Option(help="Draws the base and the pool.")] = 0,
     contributor_size: Annotated[int | None, typer.Option(help="32, 128 or 512; default: the world's.")] = None,
     gate: Annotated[str, typer.Option(help="lab or strict.")] = "lab",
-    budget_forwards: Annotated[
-        float | None, typer.Option(help="Forwards-equivalent of a cell; default: by world.")
-    ] = None,
+    budget_forwards: Annotated[float | None, typer.Option(help="Forwards-equivalent; default: by world.")] = None,
     n_control: Annotated[int, typer.Option(help="Control samples for the gate, at most.")] = 1000,
     max_patches: Annotated[int, typer.Option(help="Marketplace patches tried, at most.")] = 20,
     out: Annotated[Path | None, typer.Option(help="Results folder; default: runs/ in the state folder.")] = None,
