@@ -17,6 +17,9 @@ MINILM_ID = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """``model.safetensors`` of the embedded default (Apache-2.0, 22.7M parameters)."""
 
+BESIDE_WEIGHTS = ("config.json", "tokenizer.json", "vocab.txt", "chat_template.jinja", "base.json")
+"""Files that change what the same weights answer."""
+
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file, 64 hex."""
@@ -39,7 +42,7 @@ def folder_digest(folder: Path) -> str:
             f"{folder.name} holds no .safetensors weights",
             hint="convert the model to safetensors; pickled weights are never loaded",
         )
-    names = [*weights, *(folder / n for n in ("config.json", "tokenizer.json", "vocab.txt", "base.json"))]
+    names = [*weights, *(folder / name for name in BESIDE_WEIGHTS)]
     return root_digest((p.name, file_sha256(p)) for p in names if p.is_file())
 
 

@@ -3,16 +3,25 @@
 Rules:
     1. Decoding is greedy and free-running: the model reads its own tokens, never the reference
        (teacher forcing leaks content and length, Yang et al. 2025, arXiv 2502.11177).
-    2. A prompt is the sample's text and one separator; the answer ends at the end-of-sequence token.
+    2. A prompt is the sample's text as one user turn of the tokenizer's chat template; without a template it is the
+       text and one separator. The answer ends at the end-of-sequence token.
     3. Prompts of one batch have equal length, so no padding can change an answer.
+    4. An answer is right when it equals the gold answer up to white space (``match="exact"``), or when it mentions
+       the same slots, each as often (``match="slots"``: no slot error, for delexicalised replies).
+
+References:
+    Slot errors: Wen et al. 2015, Semantically Conditioned LSTM-based Natural Language Generation, EMNLP, section 4.1
+    (ERR = (missing + redundant) / slots). Differs from the paper: an answer counts as right only without any.
 """
 
 from __future__ import annotations
 
 import copy
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -23,8 +32,19 @@ from symbio_lab.models.digests import parameters_digest
 from symbio_lab.models.protocol import Predictions
 from symbio_lab.records import Patch, TaskType
 
-MAX_BATCH = 64
+MAX_BATCH = 128
 """Prompts decoded at once."""
+Match = Literal["exact", "slots"]
+_SLOT = re.compile(r"\[\s*(\w+)\s*\]")
+
+
+def slots_of(text: str) -> Counter[str]:
+    """Return the slots that a delexicalised reply mentions, with how often.
+
+    >>> slots_of("It leaves [from] at [time], from [from]")["from"]
+    2
+    """
+    return Counter(_SLOT.findall(text))
 
 
 class TextGenerator:
@@ -43,6 +63,7 @@ class TextGenerator:
         dtype: str = "float32",
         max_new_tokens: int = 64,
         separator: str = " ",
+        match: Match = "exact",
     ) -> None:
         """Wrap a loaded causal language model.
 
@@ -54,7 +75,8 @@ class TextGenerator:
             device: torch device.
             dtype: torch dtype name.
             max_new_tokens: longest answer, in tokens.
-            separator: text between prompt and answer.
+            separator: text between prompt and answer where the tokenizer has no chat template.
+            match: ``exact``, or ``slots`` for delexicalised replies.
         """
         self.module: Any = module.to(device, getattr(torch, dtype)).eval().requires_grad_(False)
         self.tokenizer = tokenizer
@@ -64,6 +86,7 @@ class TextGenerator:
         self.dtype = dtype
         self.max_new_tokens = max_new_tokens
         self.separator = separator
+        self.match = match
         self._active = False
         if tokenizer.eos_token_id is None:
             raise WrongTaskError(f"{model_id}: its tokenizer has no end-of-sequence token")
@@ -85,9 +108,13 @@ class TextGenerator:
         return sum(p.numel() for p in self.module.parameters()) - sum(p.numel() for p in embedding.parameters())
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of each prompt, separator included, without an end token."""
+        """Return the token ids of each prompt, up to where the answer starts."""
         if not texts:
             return []
+        if getattr(self.tokenizer, "chat_template", None):
+            turns = [[{"role": "user", "content": text}] for text in texts]
+            prompts = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+            return [list(i) for i in self.tokenizer(prompts, add_special_tokens=False)["input_ids"]]
         ids = self.tokenizer([t + self.separator for t in texts], add_special_tokens=False)["input_ids"]
         start = [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
         return [[*start, *i] for i in ids]
@@ -131,8 +158,9 @@ class TextGenerator:
             cache = out.past_key_values
             step = torch.log_softmax(out.logits[:, -1].float(), dim=-1).max(dim=-1)
             log_probs += torch.where(alive, step.values, 0.0)
-            for row in torch.nonzero(alive).flatten().tolist():
-                answers[row].append(int(step.indices[row]))
+            for row, (token, counts) in enumerate(zip(step.indices.tolist(), alive.tolist(), strict=True)):
+                if counts:
+                    answers[row].append(token)
             alive &= step.indices != eos
             if not bool(alive.any()):
                 break
@@ -141,7 +169,9 @@ class TextGenerator:
         return answers, scores
 
     def is_correct(self, output: str, expected: str) -> bool:
-        """Return whether the answer is the gold answer, up to white space."""
+        """Return whether the answer is right by the model's ``match``."""
+        if self.match == "slots":
+            return slots_of(output) == slots_of(expected)
         return output.split() == expected.split()
 
     @contextmanager
@@ -187,8 +217,10 @@ class TextGenerator:
 
     def answer_loss(self, texts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
         """Return the mean cross-entropy of the gold answers' tokens, with gradients where they flow."""
-        prompts = self.encode(texts)
-        gold = [self.encode_answer(a) for a in answers]
+        return self.token_loss(self.encode(texts), [self.encode_answer(a) for a in answers])
+
+    def token_loss(self, prompts: Sequence[Sequence[int]], gold: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return the same from token ids: prompts and answers, (N,) each."""
         longest = max(len(p) + len(a) for p, a in zip(prompts, gold, strict=True))
         fill = int(self.tokenizer.eos_token_id)
         ids, mask, target = [], [], []
@@ -196,7 +228,7 @@ class TextGenerator:
             rest = longest - len(prompt) - len(answer)
             ids.append([*prompt, *answer, *[fill] * rest])
             mask.append([1] * (longest - rest) + [0] * rest)
-            target.append([-100] * len(prompt) + answer + [-100] * rest)
+            target.append([-100] * len(prompt) + [*answer] + [-100] * rest)
         logits = self.module(
             input_ids=torch.tensor(ids, device=self.device), attention_mask=torch.tensor(mask, device=self.device)
         ).logits

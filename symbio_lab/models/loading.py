@@ -26,7 +26,7 @@ from symbio_lab.errors import (
 )
 from symbio_lab.models.classifier import TextClassifier
 from symbio_lab.models.digests import MINILM_ID, MINILM_SHA256, file_sha256, folder_digest, root_digest
-from symbio_lab.models.generator import TextGenerator
+from symbio_lab.models.generator import Match, TextGenerator
 from symbio_lab.models.pooled import PooledClassifier
 
 MODEL_FILES = ["*.safetensors", "*.json", "vocab.txt", "merges.txt", "*.model"]
@@ -258,8 +258,17 @@ def load_generator(
     device: str = "auto",
     dtype: str = "float32",
     max_new_tokens: int = 64,
+    match: Match = "exact",
 ) -> TextGenerator:
-    """Return a causal language model from a Hub id or a folder.
+    """Return a causal language model from a Hub id or a folder; its chat template is used where it has one.
+
+    Args:
+        model: Hub id or folder.
+        revision: Hub revision.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        dtype: torch dtype name.
+        max_new_tokens: longest answer, in tokens.
+        match: ``exact``, or ``slots`` for delexicalised replies.
 
     Raises:
         ModelUnresolvedError: not found, or without safetensors weights.
@@ -285,6 +294,7 @@ def load_generator(
         device=resolve_device(device),
         dtype=dtype,
         max_new_tokens=max_new_tokens,
+        match=match,
     )
 
 

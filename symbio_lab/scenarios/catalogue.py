@@ -11,13 +11,15 @@ from symbio_lab.errors import UnknownDatasetError
 from symbio_lab.plugins import load_plugins
 from symbio_lab.scenarios.families.clinc150 import CLINC150
 from symbio_lab.scenarios.families.helpdesk import HELPDESK
+from symbio_lab.scenarios.families.scan import SCAN
+from symbio_lab.scenarios.families.sgd_nlg import SGD_NLG
 from symbio_lab.scenarios.family import WorldFamily
 from symbio_lab.scenarios.recipe import WorldRecipe
 
 WORLD_GROUP = "symbio_lab.worlds"
-TUNING_WORLDS = ("clinc150/small_talk",)
+TUNING_WORLDS = ("clinc150/small_talk", "scan/add-look")
 """Hyper-parameters were chosen on these; reports about methods leave them out."""
-BUILT_IN: tuple[WorldFamily, ...] = (HELPDESK, CLINC150)
+BUILT_IN: tuple[WorldFamily, ...] = (HELPDESK, CLINC150, SCAN, SGD_NLG)
 
 
 def families() -> tuple[WorldFamily, ...]:

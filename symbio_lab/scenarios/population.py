@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,7 +64,9 @@ def plan_contributors(
     # A null pool has the donors of ``high``; only their deltas are random.
     drawn_as = "high" if relevance == "null" else relevance
     facets = sorted({s.known_by for s in sources.contributors})
-    others = sorted({s.domain for s in sources.base_train})
+    sizes = Counter(s.domain for s in sources.base_train)
+    # A domain of a handful of samples is no topic to publish a patch on.
+    others = sorted(d for d, size in sizes.items() if size >= min(recipe.contributor_size, max(sizes.values())))
     # Rounding up must not lift a pool above its relevance: 0.4 of four labels is one label, not two.
     most = max(math.floor(max(COVERAGE[relevance]) * len(facets) + 1e-9), 1)
     planned: list[Contributor] = []

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pytest
 import torch
 
 from symbio_lab.errors import WrongTaskError
+from symbio_lab.evaluation.metrics.answers import exact_match, slot_accuracy
 from symbio_lab.models.generator import TextGenerator
+from symbio_lab.models.loading import load_generator
 from tests.fixtures_models import ANSWERS, TinyModels, generation_samples
 
 
@@ -86,3 +89,44 @@ def test_a_tokenizer_without_an_end_is_refused(model: Any) -> None:
 
 def test_a_generator_has_no_labels(model: Any) -> None:
     assert model.labels == ()
+
+
+CHAT = "{% for m in messages %}{{ '[BOS] ' + m['role'] + ' ' + m['content'] }}{% endfor %} the"
+
+
+def test_a_chat_template_is_the_prompt(tiny: TinyModels, tmp_path: Any) -> None:
+    folder = tmp_path / "chat"
+    shutil.copytree(tiny.folder("llama"), folder)
+    plain = load_generator(folder, device="cpu")
+    plain.tokenizer.chat_template = CHAT
+    plain.tokenizer.save_pretrained(folder)
+    model = load_generator(folder, device="cpu")
+    expected = model.tokenizer("[BOS] user animal1 please the", add_special_tokens=False)["input_ids"]
+    assert model.encode(["animal1 please"]) == [expected]
+    # The template is part of what a patch was made for.
+    assert model.digest != tiny.load("llama").digest
+
+
+@pytest.mark.parametrize(
+    ("output", "expected", "right"),
+    [
+        ("go to [to] at [time]", "at [time] it goes to [to].", True),
+        ("go to [ to ]", "[to]", True),
+        ("go", "[to]", False),
+        ("[to] [to]", "[to]", False),
+        ("[to] [time]", "[to]", False),
+        ("anything", "no slots", True),
+    ],
+)
+def test_slots_are_matched_as_often_as_they_occur(model: Any, output: str, expected: str, right: bool) -> None:
+    model.match = "slots"
+    assert model.is_correct(output, expected) is right
+
+
+def test_evaluate_metrics_agree_with_the_model(model: Any) -> None:
+    outputs, gold = ["a b", "a", "[x] b", "[x]"], ["a  b", "b", "c [x]", "[y]"]
+    for match, metric in (("exact", exact_match), ("slots", slot_accuracy)):
+        model.match = match
+        right = [model.is_correct(o, g) for o, g in zip(outputs, gold, strict=True)]
+        assert metric(outputs, gold) == sum(right) / 4
+    assert exact_match([], []) is None

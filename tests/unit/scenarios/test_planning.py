@@ -34,9 +34,9 @@ def sources() -> WorldSources:
     return divide(tiny_dataset(), RECIPE, 0)
 
 
-def test_eleven_worlds_by_name_the_embedded_one_first() -> None:
-    assert scenario_names() == ("helpdesk", *(f"clinc150/{d}" for d in CLINC_DOMAINS))
-    assert len(scenario_names()) == 11
+def test_worlds_by_name_the_embedded_one_first() -> None:
+    assert scenario_names()[:11] == ("helpdesk", *(f"clinc150/{d}" for d in CLINC_DOMAINS))
+    assert len(set(scenario_names())) == len(scenario_names())
     assert set(TUNING_WORLDS) <= set(scenario_names())
 
 
