@@ -6,6 +6,7 @@ that the same samples give the same base. Bases are cached by the content of eve
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def build_base(
 def _fill(folder: Path, name: str, train: Sequence[Sample], bases: Path) -> None:
     from safetensors.numpy import save_file
 
+    started = time.perf_counter()
     labels = sorted({s.expected for s in train})
     features, encoder_digest = encode_texts([s.text for s in train], bases)
     index = {label: i for i, label in enumerate(labels)}
@@ -66,6 +68,7 @@ def _fill(folder: Path, name: str, train: Sequence[Sample], bases: Path) -> None
         "encoder": MINILM_ID,
         "labels": labels,
         "digest": base_digest(encoder_digest, file_sha256(folder / "head.safetensors"), labels),
+        "build_wall_s": time.perf_counter() - started,
         "training": f"{len(train)} samples, multinomial logistic regression on frozen features",
     }
     write_json(folder / "base.json", info)

@@ -6,6 +6,7 @@ carry the same name, and the SHA-256 of their file stands in ``weights/DIGESTS.j
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -99,6 +100,7 @@ def _train(
         emit(listener, BuildProgress(f"base {name}", step, steps))
 
     told(0, 1)
+    started = time.perf_counter()
     train_causal(recipe, train, folder, seed=seed, device=device, progress=told)
     info = {"schema": 1, "model_id": name, "seed": seed, "recipe": asdict(recipe), "num_samples": len(train)}
-    write_json(folder / "recipe.json", info)
+    write_json(folder / "recipe.json", {**info, "build_wall_s": time.perf_counter() - started})

@@ -6,6 +6,7 @@ killed goes on where it stopped; ``pool.json`` is written last and marks the poo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -97,8 +98,9 @@ def build_pool(
             donors = None
             if relevance == "null":
                 donors = build_pool(model, recipe, sources, "high", world_seed, pools, listener=listener)
+            started = time.perf_counter()
             info = _build(model, recipe, sources, relevance, world_seed, folder, market, donors, listener)
-            write_json(folder / "pool.json", info)
+            write_json(folder / "pool.json", {**info, "build_wall_s": time.perf_counter() - started})
     info = read_json(folder / "pool.json")
     policy = scenario_policy(recipe, relevance, world_seed)
     return Pool(relevance, folder / "market", policy, snapshot_digest(market), info)
