@@ -126,6 +126,9 @@ def train_causal(
         device: torch device.
         progress: called with (step, steps) now and then.
     """
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
     tokenizer = build_tokenizer(recipe, samples)
     network = build_network(recipe, len(tokenizer), seed).to(device)
     # The generator's own prompt format and loss, so that training and use cannot differ.
