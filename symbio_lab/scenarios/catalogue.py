@@ -9,9 +9,14 @@ from dataclasses import replace
 
 from symbio_lab.errors import UnknownDatasetError
 from symbio_lab.plugins import load_plugins
+from symbio_lab.scenarios.families.banking77 import BANKING77
 from symbio_lab.scenarios.families.clinc150 import CLINC150
+from symbio_lab.scenarios.families.hatemoji import HATEMOJI
 from symbio_lab.scenarios.families.helpdesk import HELPDESK
+from symbio_lab.scenarios.families.hint3 import HINT3
+from symbio_lab.scenarios.families.multidogo import MULTIDOGO
 from symbio_lab.scenarios.families.scan import SCAN
+from symbio_lab.scenarios.families.sentence_polarity import SENTENCE_POLARITY
 from symbio_lab.scenarios.families.sgd_nlg import SGD_NLG
 from symbio_lab.scenarios.family import WorldFamily
 from symbio_lab.scenarios.recipe import WorldRecipe
@@ -19,7 +24,17 @@ from symbio_lab.scenarios.recipe import WorldRecipe
 WORLD_GROUP = "symbio_lab.worlds"
 TUNING_WORLDS = ("clinc150/small_talk", "scan/add-look")
 """Hyper-parameters were chosen on these; reports about methods leave them out."""
-BUILT_IN: tuple[WorldFamily, ...] = (HELPDESK, CLINC150, SCAN, SGD_NLG)
+BUILT_IN: tuple[WorldFamily, ...] = (
+    HELPDESK,
+    CLINC150,
+    BANKING77,
+    SENTENCE_POLARITY,
+    HINT3,
+    MULTIDOGO,
+    HATEMOJI,
+    SCAN,
+    SGD_NLG,
+)
 
 
 def families() -> tuple[WorldFamily, ...]:
