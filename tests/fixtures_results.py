@@ -22,6 +22,7 @@ from symbio_lab.evaluation.judging import JudgeSet
 from symbio_lab.models.protocol import Predictions
 from symbio_lab.records import Attempt, Cost, HealingOutcome, PhaseCost, Sample
 from symbio_lab.scenarios.attackers import TRIGGER, Backdoor
+from symbio_lab.scenarios.recipe import WorldRecipe
 
 LABELS = ("claim_it", "extend_it")
 N_SLICE, N_CONTROL = 60, 120
@@ -110,7 +111,7 @@ def made_up_pool() -> Any:
 
 
 def made_up_world(model: Answers) -> Any:
-    recipe = SimpleNamespace(contributor_size=32, label_shift="new", domain="repairs", dataset="made-up")
+    recipe = WorldRecipe(name="made-up/repairs", dataset="made-up", domain="repairs", contributor_size=32)
     contributors = [Sample("x", label, label) for label in LABELS]
     return SimpleNamespace(
         name="made-up/repairs",
@@ -118,6 +119,8 @@ def made_up_world(model: Answers) -> Any:
         model=model,
         dataset_digest="d" * 64,
         dataset_origin="generated",
+        facts={},
+        facets=tuple(sorted(LABELS)),
         sources=SimpleNamespace(base_train=[], contributors=contributors, incident=None),
     )
 

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from symbio_lab.cli.compare_output import print_comparison, summary_table
 from symbio_lab.cli.heal import check_plan
-from symbio_lab.cli.printing import interval_text, number_text, print_json, print_table
+from symbio_lab.cli.own_data import check_exclusive, compare_own, print_own
+from symbio_lab.cli.printing import print_json, print_table
 from symbio_lab.cli.progress import progress
 from symbio_lab.cli.session import JsonFlag, session_of
+from symbio_lab.errors import ConfigError
 
 DEFAULT_STRATEGIES = "noop,null_pool,best_single,surgery_only,marketplace_first"
 
 
 def compare(
     context: typer.Context,
-    scenario: Annotated[str, typer.Option(help="A world: helpdesk, clinc150/travel, scan/add-jump ...")] = "helpdesk",
+    scenario: Annotated[str | None, typer.Option(help="A world: helpdesk (default), clinc150/travel ...")] = None,
+    model: Annotated[str | None, typer.Option(help="Your own model: folder or Hub id. Needs --data.")] = None,
+    data: Annotated[str | None, typer.Option(help="Its labelled traffic: CSV, JSONL (.gz), Parquet, Hub id.")] = None,
+    text_field: Annotated[str, typer.Option(help="Column of the input text.")] = "text",
+    label_field: Annotated[str, typer.Option(help="Column of the gold label or output.")] = "label",
+    slice_: Annotated[str | None, typer.Option("--slice", help="FIELD=VALUE; default: failure patterns.")] = None,
+    group_field: Annotated[str | None, typer.Option(help="Column of what splits keep together.")] = None,
+    train: Annotated[str | None, typer.Option(help="Table that the model learned from: replay.")] = None,
+    market: Annotated[str | None, typer.Option(help="Folder of patches; default: none.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="text_classification or text_generation; default: the model's.")
+    ] = None,
+    max_rows: Annotated[int, typer.Option(help="Rows kept of a table, evenly drawn.")] = 50_000,
     pool: Annotated[str, typer.Option(help="Relevance of the pool: null, low, medium or high.")] = "high",
     strategies: Annotated[str, typer.Option(help="Names, separated by commas.")] = DEFAULT_STRATEGIES,
     n_repair: Annotated[int, typer.Option(help="Labelled failures given, at least 2.")] = 16,
@@ -37,6 +51,10 @@ def compare(
     from symbio_lab.comparison.compare import compare as run_comparison
     from symbio_lab.comparison.plan import ComparisonPlan
 
+    check_exclusive(
+        scenario, model, data=data, slice=slice_, train=train, market=market, task=task, group_field=group_field
+    )
+    scenario = scenario or "helpdesk"
     numbers, problems = parse_seeds(seeds)
     plan = ComparisonPlan(
         scenario,
@@ -52,6 +70,14 @@ def compare(
         budget_forwards=budget_forwards,
         max_marketplace_patches=max_patches,
     )
+    if model is not None and data is not None:
+        from symbio_lab.scenarios.own_data import OwnData
+
+        if problems:
+            raise ConfigError(problems)
+        own = OwnData(data, text_field, label_field, slice_, group_field, train, max_rows)
+        print_own(compare_own(session_of(context), model, own, plan, market, task, out, report), as_json)
+        return
     check_plan(plan, tuple(problems))
     settings = session_of(context).settings
     folder = out or settings.runs / f"{scenario.replace('/', '-')}-{pool}-n{n_repair}"
@@ -67,8 +93,7 @@ def compare(
         print_json({"out": folder, **files, "num_rows": len(done.rows), "summary": done.summary})
         return
     print_table(*summary_table(done.summary))
-    if done.summary.get("exploratory"):
-        print(f"exploratory: {done.summary['exploratory_reason']}")
+    print_comparison(done.summary)
     print(f"report: {page}" if page else f"results: {folder / 'results.parquet'}")
 
 
@@ -93,28 +118,3 @@ def parse_seeds(text: str) -> tuple[tuple[int, ...], list[str]]:
     if not parts:
         problems.append("--seeds: no seeds given")
     return (() if problems else tuple(int(part) for part in parts)), problems
-
-
-def summary_table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return columns and rows of the table over seeds: one row a strategy, mean and range of what was deployed."""
-    columns = ["strategy", "n", "status", "deployed", "fix rate", "net gain pp", "flips", "forwards"]
-    rows = []
-    for name, figures in summary["strategies"].items():
-
-        def over_seeds(figure: str, digits: int, figures: Mapping[str, Any] = figures) -> str:
-            low, high = figures[f"{figure}_min"], figures[f"{figure}_max"]
-            return interval_text(figures[figure], low, high, digits=digits)
-
-        rows.append(
-            [
-                name,
-                str(figures["num_seeds"]),
-                ",".join(sorted(set(figures["statuses"]))),
-                f"{figures['deploy_rate']:.0%}",
-                over_seeds("deployed_fix_rate", 3),
-                over_seeds("deployed_net_gain_pp", 2),
-                over_seeds("deployed_negative_flip_rate", 4),
-                number_text(figures["cost_forwards_equivalent"]),
-            ]
-        )
-    return columns, rows

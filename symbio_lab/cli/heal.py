@@ -229,9 +229,10 @@ def _heal(session: Session, listener: Listener, **asked: Any) -> dict[str, Any]:
 
 def _client(session: Session, pool: Pool, overlay: OverlayTransport, key: SigningKey, now: str) -> Any:
     """Return the tenant's view of pool and overlay; our own earlier contributions count as a known publisher's."""
-    from symbio_lab.cli.market_access import OWN_KEY_NAME, enrolled_keys, seen_folder
+    from symbio_lab.cli.market_access import seen_folder
     from symbio_lab.marketplace.client import MarketplaceClient
     from symbio_lab.models.embedding import SentenceEmbedder
+    from symbio_lab.trust.enrolled import OWN_KEY_NAME, enrolled_keys
     from symbio_lab.trust.policy import PublisherKey
 
     settings = session.settings

@@ -22,9 +22,8 @@ from symbio_lab.records import content_id
 
 if TYPE_CHECKING:
     from symbio_lab.marketplace.directory import DirectoryTransport
-    from symbio_lab.trust.policy import PublisherKey, TrustPolicy
+    from symbio_lab.trust.policy import TrustPolicy
 
-OWN_KEY_NAME = "this installation"
 GIVEN_KEY_NAME = "given by --key"
 
 
@@ -111,6 +110,7 @@ def policy_of_folder(folder: Path, settings: Settings, keys: Iterable[str] = ())
         DataError: ``pool.json`` or the file of an enrolled key is damaged.
         TrustError: ``bad_key``.
     """
+    from symbio_lab.trust.enrolled import enrolled_keys, own_key
     from symbio_lab.trust.policy import PublisherKey, TrustPolicy
 
     pool = pool_folder(folder, settings)
@@ -127,33 +127,6 @@ def pool_folder(path: Path, settings: Settings) -> Path | None:
         return None
     folder = settings.pools / parts[0] if parts else settings.pools
     return folder if (folder / "pool.json").is_file() else None
-
-
-def own_key(settings: Settings) -> list[PublisherKey]:
-    """Return our own public key, if there is one already."""
-    from symbio_lab.trust.keys import load_key
-    from symbio_lab.trust.policy import PublisherKey
-
-    path = settings.keys / "own.json"
-    return [PublisherKey(load_key(path).public_hex, OWN_KEY_NAME, known=True)] if path.is_file() else []
-
-
-def enrolled_keys(settings: Settings) -> list[PublisherKey]:
-    """Return the keys under ``keys/enrolled/``.
-
-    Raises:
-        DataError: a file does not hold ``public_hex`` and ``name``.
-    """
-    from symbio_lab.trust.policy import PublisherKey
-
-    found = []
-    for path in sorted((settings.keys / "enrolled").glob("*.json")):
-        value = read_json(path)
-        if not isinstance(value, dict) or not isinstance(value.get("public_hex"), str):
-            raise DataError(f"{path.name} is not an enrolled key", hint="remove it and run: symbio market enrol")
-        known = value.get("known") is True
-        found.append(PublisherKey(value["public_hex"], str(value.get("name", "")), known=known))
-    return found
 
 
 def enrol_key(public_hex: str, name: str, settings: Settings, *, known: bool = False) -> str:

@@ -23,6 +23,7 @@ from symbio_lab import __version__
 from symbio_lab.budget import Budget
 from symbio_lab.codec import read_json, to_plain, write_atomic, write_json
 from symbio_lab.comparison.judge import Judge, Judged
+from symbio_lab.comparison.market import Market, market_of_pool
 from symbio_lab.comparison.plan import REFERENCE_ARMS, ComparisonPlan
 from symbio_lab.comparison.reference_arms import donor_suite, oracle_best
 from symbio_lab.comparison.rows import result_row
@@ -31,13 +32,10 @@ from symbio_lab.config import Settings
 from symbio_lab.deployment.gate import gate_policy
 from symbio_lab.evaluation.suites import FailureSuite, SuiteSizes
 from symbio_lab.events import CellFinished, Event, Listener, emit
-from symbio_lab.marketplace.client import MarketplaceClient
-from symbio_lab.marketplace.overlay import OverlayTransport
 from symbio_lab.models.embedding import SentenceEmbedder
 from symbio_lab.pipeline import Contributing, heal
 from symbio_lab.records import HealingOutcome
-from symbio_lab.scenarios.pool import Pool
-from symbio_lab.scenarios.population import EXPIRES, ISSUED, NOW, scenario_key
+from symbio_lab.scenarios.population import EXPIRES, ISSUED, scenario_key
 from symbio_lab.scenarios.world import World, build_world
 
 NUM_EXAMPLES = 12
@@ -54,7 +52,13 @@ class Comparison:
 
 
 def compare(
-    plan: ComparisonPlan, out: Path, *, settings: Settings | None = None, listener: Listener | None = None
+    plan: ComparisonPlan,
+    out: Path,
+    *,
+    settings: Settings | None = None,
+    listener: Listener | None = None,
+    world: World | None = None,
+    market: Market | None = None,
 ) -> Comparison:
     """Run every cell of ``plan`` that is missing in ``out`` and return all rows.
 
@@ -63,6 +67,8 @@ def compare(
         out: output folder; cells already there under equal keys are kept.
         settings: state folder, device, threads; None loads them.
         listener: told about every step.
+        world: the world to run on; None builds the plan's scenario.
+        market: what marketplace arms may search; None takes the scenario's pool.
 
     Raises:
         ConfigError: the plan is wrong; all problems at once.
@@ -71,14 +77,15 @@ def compare(
         StorageError: ``out`` or the state folder cannot be written; finished cells stay.
     """
     plan.check()
-    world = build_world(
-        plan.scenario,
-        world_seed=plan.world_seed,
-        contributor_size=plan.contributor_size,
-        settings=settings,
-        listener=listener,
-    )
-    pool = world.pool(plan.pool)  # type: ignore[arg-type]
+    if world is None:
+        world = build_world(
+            plan.scenario,
+            world_seed=plan.world_seed,
+            contributor_size=plan.contributor_size,
+            settings=settings,
+            listener=listener,
+        )
+    pool = market or market_of_pool(world.pool(plan.pool))  # type: ignore[arg-type]
     write_json(out / "plan.json", asdict(plan))
     write_json(out / "world.json", _world_info(world, pool))
     embed = SentenceEmbedder()
@@ -119,7 +126,7 @@ def write_rows(path: Path, rows: tuple[Mapping[str, Any], ...]) -> None:
     write_atomic(path, lambda temporary: pyarrow.parquet.write_table(table, temporary))
 
 
-def _world_info(world: World, pool: Pool) -> dict[str, Any]:
+def _world_info(world: World, pool: Market) -> dict[str, Any]:
     sources = world.sources
     return {
         "name": world.name,
@@ -130,12 +137,13 @@ def _world_info(world: World, pool: Pool) -> dict[str, Any]:
         "dataset_digest": world.dataset_digest,
         "base_digest": world.model.digest,
         "num_base_labels": len(world.model.labels),
+        "facts": dict(world.facts),
         "num_base_train": len(sources.base_train),
         "task_type": world.recipe.task_type,
         "disjoint_by": world.recipe.disjoint_by,
         "notes": world.recipe.notes,
-        "num_slice_labels": len({s.known_by for s in sources.contributors}),
-        "slice_labels": sorted({s.known_by for s in sources.contributors}),
+        "num_slice_labels": len(world.facets),
+        "slice_labels": list(world.facets),
         "pool_digest": pool.digest,
         "pool": to_plain(pool.info),
         "versions": _versions(),
@@ -153,7 +161,7 @@ def _versions() -> dict[str, str]:
 def _run_cell(
     plan: ComparisonPlan,
     world: World,
-    pool: Pool,
+    pool: Market,
     suite: FailureSuite,
     judge: Judge,
     strategy: str,
@@ -164,8 +172,7 @@ def _run_cell(
 ) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     store = folder / "store"
-    overlay = OverlayTransport(pool.transport, folder / "overlay")
-    market = MarketplaceClient([overlay], pool.policy, store, NOW, embed)
+    market, overlay = pool.view(folder / "overlay", store, embed)
     events: list[dict[str, Any]] = []
 
     def record(event: Event) -> None:
@@ -178,7 +185,7 @@ def _run_cell(
     before = world.model.weights_digest()
     outcome: HealingOutcome
     used = suite
-    if strategy == "oracle_best":
+    if strategy == "oracle_best" and market is not None:
         outcome = oracle_best(world.model, market, judge)
     else:
         if strategy in REFERENCE_ARMS:
@@ -196,7 +203,7 @@ def _run_cell(
             max_marketplace_patches=plan.max_marketplace_patches,
             lora=world.recipe.lora,
             contributing=Contributing(overlay, key, "healer", f"{strategy.replace('_', '-')}-{seed}")
-            if strategy == "marketplace_first"
+            if strategy == "marketplace_first" and overlay is not None
             else None,
             listener=record,
             key=key,

@@ -37,6 +37,8 @@ class ComparisonPlan:
     """Forwards-equivalent of each cell; None takes the world's."""
     max_marketplace_patches: int = 20
     reference_arms: tuple[str, ...] = REFERENCE_ARMS
+    own_data: bool = False
+    """The scenario is a slice of a user's own data, ``pool`` the address of a market or ``none``."""
 
     def check(self) -> None:
         """Raise ``ConfigError`` naming every wrong setting at once."""
@@ -54,7 +56,7 @@ class ComparisonPlan:
             problems.append("strategies and seeds must not repeat")
         if not self.seeds:
             problems.append("no seeds given")
-        if self.pool not in RELEVANCES:
+        if self.pool not in RELEVANCES and not self.own_data:
             problems.append(f"unknown pool {self.pool!r}; use one of {', '.join(RELEVANCES)}")
         if self.contributor_size not in (None, *CONTRIBUTOR_SIZES):
             problems.append(f"contributor size must be one of {', '.join(map(str, CONTRIBUTOR_SIZES))}")

@@ -11,12 +11,13 @@ from dataclasses import replace
 
 from symbio_lab.budget import Budget, CostMeter
 from symbio_lab.comparison.judge import Judge
+from symbio_lab.comparison.market import Market
 from symbio_lab.errors import ModelError
 from symbio_lab.evaluation.suites import FailureSuite
 from symbio_lab.marketplace.client import MarketplaceClient
 from symbio_lab.models.protocol import PatchableModel
 from symbio_lab.records import Attempt, HealingOutcome, Patch, Sample, SearchQuery
-from symbio_lab.scenarios.pool import Pool
+from symbio_lab.scenarios.pool import best_contributor
 from symbio_lab.scenarios.population import plan_contributors
 from symbio_lab.scenarios.world import World
 
@@ -59,10 +60,10 @@ def oracle_best(model: PatchableModel, market: MarketplaceClient, judge: Judge) 
     )
 
 
-def donor_suite(world: World, pool: Pool, suite: FailureSuite) -> FailureSuite:
+def donor_suite(world: World, pool: Market, suite: FailureSuite) -> FailureSuite:
     """Return the incident with the best contributor's data as repair samples; its gate's samples stay."""
-    namespace = pool.best_contributor.split("/")[0]
-    planned = plan_contributors(world.recipe, world.sources, pool.relevance, world.world_seed)
+    namespace = best_contributor(pool.info).split("/")[0]
+    planned = plan_contributors(world.recipe, world.sources, pool.name, world.world_seed)  # type: ignore[arg-type]
     donor = next(c for c in planned if c.namespace == namespace)
     samples: tuple[Sample, ...] = donor.samples
     return replace(suite, task=replace(suite.task, repair=samples))

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from symbio_lab.comparison.judge import Judged
+from symbio_lab.comparison.market import Market
 from symbio_lab.comparison.plan import ComparisonPlan
 from symbio_lab.evaluation.suites import FailureSuite
 from symbio_lab.records import HealingOutcome, Interval
-from symbio_lab.scenarios.pool import Pool
 from symbio_lab.scenarios.world import World
 
 AMORTISED = (1, 10, 100)
@@ -68,7 +68,7 @@ def cost_columns(outcome: HealingOutcome, pool_account: Mapping[str, float]) -> 
     return columns
 
 
-def pool_account(pool: Pool, family: str) -> dict[str, float]:
+def pool_account(pool: Market, family: str) -> dict[str, float]:
     """Return what the pool cost all its contributors; zeros for surgery and for doing nothing."""
     names = {
         "forwards_equivalent": "train_forwards_equivalent",
@@ -77,13 +77,13 @@ def pool_account(pool: Pool, family: str) -> dict[str, float]:
     }
     if family not in ("marketplace", "hybrid"):
         return dict.fromkeys(names, 0.0)
-    return {name: float(sum(c[key] for c in pool.info["contributors"])) for name, key in names.items()}
+    return {name: float(sum(c[key] for c in pool.info.get("contributors", ()))) for name, key in names.items()}
 
 
 def result_row(
     plan: ComparisonPlan,
     world: World,
-    pool: Pool,
+    pool: Market,
     suite: FailureSuite,
     seed: int,
     outcome: HealingOutcome,
@@ -122,7 +122,7 @@ def result_row(
         "num_labels_seen_selection": seen.get("selection", 0),
         "num_labels_seen_replay": seen.get("replay", 0),
         "num_labels_seen_control": seen.get("control_selection", 0),
-        "realised_relevance_pp": pool.info["realised_relevance_pp"],
+        "realised_relevance_pp": pool.info.get("realised_relevance_pp"),
         "label_shift": world.recipe.label_shift,
         "disjoint_by": suite.disjoint_by,
         "proposed_patch": outcome.proposed.patch_id if outcome.proposed else None,

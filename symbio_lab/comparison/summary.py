@@ -43,7 +43,7 @@ def summarize(plan: ComparisonPlan, rows: Sequence[Mapping[str, Any]], world: Ma
         "exploratory": True,
         "exploratory_reason": f"one world; inference needs at least {MIN_BLOCKS} incidents from several worlds",
         "primary_metric": "net_gain_pp",
-        "realised_relevance_pp": world["pool"]["realised_relevance_pp"],
+        "realised_relevance_pp": world["pool"].get("realised_relevance_pp"),
         "strategies": strategies,
         "best_deployed": _best(strategies, [n for n in names if n not in REFERENCE_ARMS]),
         "break_even_incidents": _break_even(strategies, rows),

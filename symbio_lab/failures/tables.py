@@ -1,7 +1,7 @@
-"""A user's own failures: CSV, JSON Lines, gzip'd JSON Lines, Parquet, or a Hub dataset.
+"""A user's own failures: CSV, JSON Lines (both also gzip'd), Parquet, or a Hub dataset.
 
 Rules:
-    1. Files are read row by row; only the named columns are kept.
+    1. Files are read row by row; only the named columns are kept, and of a large table an even sample of its rows.
     2. A bad row stops the reading with its line number: a dropped row would change what is measured.
     3. CSV has a header line; all text is UTF-8 (a byte-order mark is allowed).
     4. Rows without a group get their near-duplicate cluster.
@@ -16,19 +16,36 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from symbio_lab.codec import strict_loads
 from symbio_lab.errors import DataError, EmptySliceError, MissingColumnsError, MissingExtraError, StorageError
+from symbio_lab.failures.dataset import Origin
 from symbio_lab.failures.grouping import with_groups
 from symbio_lab.failures.hub import load_hub_rows
 from symbio_lab.records import Sample
+from symbio_lab.seeding import numpy_generator
 
-FORMATS = (".csv", ".jsonl", ".jsonl.gz", ".parquet")
+FORMATS = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
+MAX_ROWS = 50_000
+"""Rows that ``read_table`` keeps of a table unless told otherwise."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _Located = Iterator[tuple[str, Mapping[str, Any]]]
 """Rows with the place to name when one is bad, e.g. ``mine.csv line 7``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The rows kept of one table."""
+
+    name: str
+    """File name or Hub id."""
+    origin: Origin
+    samples: tuple[Sample, ...]
+    num_left_out: int
+    """Rows read but not kept."""
 
 
 def load_table(
@@ -38,7 +55,23 @@ def load_table(
     group_field: str | None = None,
     domain_field: str | None = None,
 ) -> tuple[Sample, ...]:
-    """Return the samples of a table.
+    """Return the samples of a whole table; see ``read_table``."""
+    return read_table(
+        path_or_hub_id, text_field, label_field, group_field=group_field, domain_field=domain_field, max_rows=None
+    ).samples
+
+
+def read_table(
+    path_or_hub_id: str | Path,
+    text_field: str,
+    label_field: str,
+    *,
+    group_field: str | None = None,
+    domain_field: str | None = None,
+    max_rows: int | None = MAX_ROWS,
+    seed: int = 0,
+) -> Table:
+    """Return the rows of a table, or an even sample of them.
 
     Args:
         path_or_hub_id: a file that ends in one of ``FORMATS``, or ``owner/name`` on the Hub (all splits).
@@ -46,9 +79,12 @@ def load_table(
         label_field: column of the gold label or output; numbers become text, Hub class labels their names.
         group_field: column of the unit that splits keep together; None uses near-duplicate clusters.
         domain_field: column of the domain or slice.
+        max_rows: rows kept of each split, drawn with equal chance over all of it (Vitter 1985, algorithm R); every
+            row is read and checked all the same. None keeps all.
+        seed: draws the rows.
 
     Returns:
-        One sample per row, in order; ``source`` is the file's stem or the Hub split.
+        One sample per row kept, in order; ``source`` is the file's stem or the Hub split.
 
     Raises:
         MissingColumnsError: a named column is absent.
@@ -62,30 +98,53 @@ def load_table(
     columns = [text_field, label_field, *(name for name in (group_field, domain_field) if name)]
     path = Path(path_or_hub_id)
     suffix = next((ending for ending in sorted(FORMATS, key=len, reverse=True) if path.name.endswith(ending)), "")
+    origin: Origin = "local"
     if path.is_file():
         if not suffix:
             raise DataError(f"{path.name}: unknown format", hint="use one of: " + ", ".join(FORMATS))
-        with _reading(path.name):
-            parts = [(path.name.removesuffix(suffix), list(_picked(_file_rows(path, suffix, columns), columns)))]
+        parts = {path.name.removesuffix(suffix): _file_rows(path, suffix, columns)}
     elif not suffix and _HUB_ID.fullmatch(str(path_or_hub_id)):
+        origin = "hub"
         hub = load_hub_rows(str(path_or_hub_id))
-        parts = [(split, list(_picked(_numbered(f"{split} row", rows), columns))) for split, rows in hub.items()]
+        parts = {split: _numbered(f"{split} row", rows) for split, rows in hub.items()}
     else:
         raise DataError(f"no file {path.name!r}", hint="give a path to a table, or owner/name of a Hub dataset")
-    samples = [
-        Sample(
-            text=_cell(row, text_field, where),
-            expected=_cell(row, label_field, where),
-            group=_optional(row, group_field),
-            domain=_optional(row, domain_field),
-            source=source,
+    samples: list[Sample] = []
+    num_read = 0
+    for source, rows in parts.items():
+        read = (
+            Sample(
+                text=_cell(row, text_field, where),
+                expected=_cell(row, label_field, where),
+                group=_optional(row, group_field),
+                domain=_optional(row, domain_field),
+                source=source,
+            )
+            for where, row in _picked(rows, columns)
         )
-        for source, rows in parts
-        for where, row in rows
-    ]
+        with _reading(path.name):
+            kept, count = _evenly(read, max_rows, seed)
+        samples += kept
+        num_read += count
     if not samples:
         raise EmptySliceError(f"{path.name} has no rows", hint="give a table with at least one row below its header")
-    return with_groups(samples)
+    name = path.name if origin == "local" else str(path_or_hub_id)
+    return Table(name, origin, with_groups(samples), num_read - len(samples))
+
+
+def _evenly(rows: Iterable[Sample], most: int | None, seed: int) -> tuple[list[Sample], int]:
+    """Return at most ``most`` rows in order, each kept with equal chance, and the number read."""
+    rng = numpy_generator(seed, "rows")
+    kept: list[tuple[int, Sample]] = []
+    count = 0
+    for count, sample in enumerate(rows, start=1):
+        if most is None or len(kept) < most:
+            kept.append((count, sample))
+            continue
+        place = int(rng.integers(count))
+        if place < most:
+            kept[place] = (count, sample)
+    return [sample for _, sample in sorted(kept, key=lambda item: item[0])], count
 
 
 def _picked(rows: _Located, columns: Sequence[str]) -> _Located:
@@ -128,7 +187,7 @@ def _file_rows(path: Path, suffix: str, columns: Sequence[str]) -> _Located:
         return
     with gzip.open(path, "rb") if suffix.endswith(".gz") else path.open("rb") as handle:
         lines = _utf8_lines(handle, path.name)
-        yield from _csv_rows(lines, path.name) if suffix == ".csv" else _jsonl_rows(lines, path.name)
+        yield from _csv_rows(lines, path.name) if suffix.startswith(".csv") else _jsonl_rows(lines, path.name)
 
 
 def _utf8_lines(handle: IO[bytes] | gzip.GzipFile, name: str) -> Iterator[str]:

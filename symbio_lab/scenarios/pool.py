@@ -68,7 +68,12 @@ class Pool:
     @property
     def best_contributor(self) -> str:
         """Reference of the honest patch with the highest gain on the relevance probe."""
-        return str(max(self.info["contributors"], key=lambda c: (c["probe_net_gain_pp"], c["ref"]))["ref"])
+        return best_contributor(self.info)
+
+
+def best_contributor(info: Mapping[str, Any]) -> str:
+    """Return the reference of the honest patch with the highest gain on the relevance probe."""
+    return str(max(info["contributors"], key=lambda c: (c["probe_net_gain_pp"], c["ref"]))["ref"])
 
 
 def build_pool(

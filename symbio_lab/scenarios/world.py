@@ -9,7 +9,9 @@ Example::
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from symbio_lab.config import Settings, load_settings
 from symbio_lab.evaluation.suites import FailureSuite, SuiteSizes, build_suite
@@ -36,6 +38,13 @@ class World:
     dataset_digest: str
     dataset_origin: str
     listener: Listener | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What a reader should know of how the world came about, shown in reports."""
+
+    @property
+    def facets(self) -> tuple[str, ...]:
+        """What there is to know of the slice: labels, templates ..., sorted; of the repair side where none publish."""
+        return tuple(sorted({s.known_by for s in self.sources.contributors or self.sources.incident.slice_repair}))
 
     @property
     def name(self) -> str:

@@ -25,11 +25,11 @@ from symbio_lab.config import Settings
 from symbio_lab.events import Listener
 from symbio_lab.failures.dataset import FailureDataset
 from symbio_lab.failures.scan import MAX_TRAIN_ACTIONS, scan_pairs
+from symbio_lab.models.causal_training import CausalRecipe
 from symbio_lab.models.loading import resolve_device
 from symbio_lab.models.protocol import PatchableModel
 from symbio_lab.records import Sample
 from symbio_lab.scenarios.causal_base import build_causal_base
-from symbio_lab.scenarios.causal_training import CausalRecipe
 from symbio_lab.scenarios.family import WorldFamily
 from symbio_lab.scenarios.recipe import WorldRecipe
 from symbio_lab.scenarios.sources import WorldSources

@@ -17,11 +17,11 @@ from symbio_lab.failures.catalogue import get_card
 from symbio_lab.failures.dataset import FailureDataset
 from symbio_lab.failures.delexicalised import delexicalise
 from symbio_lab.failures.loading import load_rows
+from symbio_lab.models.causal_training import CausalRecipe
 from symbio_lab.models.loading import resolve_device
 from symbio_lab.models.protocol import PatchableModel
 from symbio_lab.records import Sample
 from symbio_lab.scenarios.causal_base import build_causal_base
-from symbio_lab.scenarios.causal_training import CausalRecipe
 from symbio_lab.scenarios.families.scan import SURGERY
 from symbio_lab.scenarios.family import WorldFamily
 from symbio_lab.scenarios.recipe import WorldRecipe
@@ -42,8 +42,8 @@ RECIPE = WorldRecipe(
     top_layers=(None, None, 2),
     ranks=(8, 16),
     targets=("all_linear", "all_linear", "query_value"),
-    contributor_lora=replace(SURGERY, min_steps=200),
-    lora=SURGERY,
+    contributor_lora=replace(SURGERY, min_steps=80),
+    lora=replace(SURGERY, min_steps=120),
     budget_forwards=150_000.0,
     licence="CC-BY-SA-4.0",
     notes="Turns are delexicalised; an answer is right when it mentions each slot as often as the reference.",

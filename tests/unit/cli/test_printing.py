@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from symbio_lab.cli import printing
-from symbio_lab.cli.compare import summary_table
+from symbio_lab.cli.compare_output import summary_table
 
 
 def test_rows_are_never_wrapped(capsys: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from symbio_lab.errors import DataError, ModelError, ModelUnresolvedError, NetworkUnavailableError, WrongTaskError
-from symbio_lab.models import loading
+from symbio_lab.models import locating
 from symbio_lab.models.digests import MINILM_ID, folder_digest, parameters_digest, root_digest
 from symbio_lab.models.embedding import SentenceEmbedder
 from symbio_lab.models.loading import (
@@ -93,7 +93,7 @@ def test_an_unknown_hub_id_needs_the_network() -> None:
 def test_the_embedded_encoder_is_checked_against_its_published_bytes(
     tiny: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "_from_cache", lambda *_: tiny.folder("encoder"))
+    monkeypatch.setattr(locating, "_from_cache", lambda *_: tiny.folder("encoder"))
     with pytest.raises(ModelUnresolvedError, match="not the published file"):
         locate_model(MINILM_ID)
 

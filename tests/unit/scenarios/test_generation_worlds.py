@@ -14,12 +14,12 @@ from symbio_lab.events import BuildProgress
 from symbio_lab.failures.delexicalised import delexicalise
 from symbio_lab.failures.loading import load_rows
 from symbio_lab.failures.scan import interpret, scan_pairs
+from symbio_lab.models.causal_training import CausalRecipe, build_tokenizer
 from symbio_lab.models.generator import slots_of
 from symbio_lab.models.loading import load_generator
 from symbio_lab.records import Sample
 from symbio_lab.scenarios import causal_base
 from symbio_lab.scenarios.catalogue import scenario_family, scenario_recipe
-from symbio_lab.scenarios.causal_training import CausalRecipe, build_tokenizer
 from symbio_lab.scenarios.families.scan import PRIMITIVE, SCAN, SLICES, TARGETS, clause_form
 from symbio_lab.scenarios.population import plan_contributors
 from symbio_lab.scenarios.sources import WorldSources, divide

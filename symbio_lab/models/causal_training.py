@@ -24,7 +24,7 @@ import torch
 
 from symbio_lab.models.generator import TextGenerator
 from symbio_lab.records import Sample
-from symbio_lab.seeding import derive_seed, numpy_generator
+from symbio_lab.seeding import numpy_generator, torch_generator
 
 PAD, BOS, EOS, UNKNOWN, ANSWER = "<pad>", "<s>", "</s>", "<unk>", "=>"
 CHAT_TEMPLATE = (
@@ -103,7 +103,7 @@ def build_network(recipe: CausalRecipe, vocabulary_size: int, seed: int) -> Any:
         eos_token_id=2,
     )
     with torch.random.fork_rng():
-        torch.manual_seed(derive_seed(seed, "network"))
+        torch.set_rng_state(torch_generator(seed, "network").get_state())
         return LlamaForCausalLM(config)
 
 
