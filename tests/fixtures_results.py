@@ -86,7 +86,7 @@ def made_up_pool() -> Any:
             "ref": ref,
             "topic": "repairs",
             "coverage": 1.0 - 0.5 * i,
-            "num_labels_known": 2 - i,
+            "num_facets_known": 2 - i,
             "num_samples": 32,
             "rank": 8,
             "targets": "query_value",

@@ -21,7 +21,7 @@ def pool_table(contributors: Sequence[Mapping[str, Any]], caption: str = "") -> 
     columns = [
         Column("patch"),
         Column("topic"),
-        Column("slice labels known", number=True),
+        Column("of the slice known", number=True),
         Column("samples", number=True),
         Column("rank", number=True),
         Column("fixed on the probe", number=True),

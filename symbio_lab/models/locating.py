@@ -88,4 +88,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
             raise ModelUnresolvedError(f"the Hub has no readable model {name!r} (status {status})") from error
         raise NetworkUnavailableError(f"the Hub did not answer for {name!r}") from error
     except (OfflineModeIsEnabled, LocalEntryNotFoundError, OSError) as error:
-        raise NetworkUnavailableError(f"model {name!r} is not on this machine and the Hub cannot be reached") from error
+        raise NetworkUnavailableError(
+            f"model {name!r} is not on this machine and the Hub cannot be reached",
+            hint="if it is a folder, check the path; else set HF_HOME to a local copy, or use the scenario 'helpdesk'",
+        ) from error

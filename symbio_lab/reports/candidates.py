@@ -107,7 +107,9 @@ def refusals(results: Results) -> Bundle:
 
 def poisoned(results: Results) -> Bundle:
     """Return what became of the noisy and the backdoored patch: a valid signature says who, not how good."""
-    backdoor = results.world["pool"]["backdoor"]
+    backdoor = results.world["pool"].get("backdoor")
+    if backdoor is None:
+        return prose(f"The lab put no patch into this market on purpose ({code(results.plan['pool'])}).")
     intro = prose(
         f"Two patches carry valid signatures and bad contents. {code('noisy/patch')} was trained with "
         f"{percent(NOISE)} wrong labels. {code('backdoor/patch')} was trained to answer {code(backdoor['target'])} "
@@ -176,9 +178,21 @@ def _backdoor_table(results: Results) -> Bundle:
     return table(columns, rows, caption)
 
 
+def market_words(results: Results) -> str:
+    """Return what the marketplace arms could search, in words."""
+    if results.plan["pool"] == "none":
+        return "There was no market: arms that adopt patches had nothing to find, and say so."
+    return (
+        f"The market was {code(results.plan['pool'])}, snapshot {code(str(results.world['pool_digest'])[:12])}. Who "
+        "published there, on which data and at what cost, the lab does not know: the pool's cost account is empty."
+    )
+
+
 def pool_section(results: Results) -> Bundle:
-    """Return the pool's contributors and its realised relevance."""
+    """Return the pool's contributors and its realised relevance; of a user's own market, what is known of it."""
     pool = results.world["pool"]
+    if "contributors" not in pool:
+        return prose(market_words(results))
     text = prose(
         f"Relevance {code(results.plan['pool'])}: the best honest patch gains "
         f"{esc(pp(pool['realised_relevance_pp']))} on a probe of {count(pool['n_probe'])} slice and "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from symbio_lab.display.accuracy import accuracy_figure
 from symbio_lab.display.bundles import Bundle
@@ -26,12 +27,6 @@ def failing_slice(results: Results) -> Bundle:
     """Return the failure in words and the base's accuracy inside and outside the slice."""
     world = results.world
     labels = [str(label) for label in world["slice_labels"]]
-    new = (
-        f"The base knows {plural(int(world['num_base_labels']), 'label')} and has none of these: they are new, so a "
-        "patch must bring its own rows for the head."
-        if world["label_shift"] == "new"
-        else "The base has these labels but answers wrongly."
-    )
     patterns = dict.fromkeys(results.at(seed)[0].pattern for seed in results.seeds)
     seen = "; ".join(f"“{esc(text)}”" for text in patterns)
     reports = "What a monitor reports" + (" in each incident" if len(patterns) > 1 else "")
@@ -39,10 +34,40 @@ def failing_slice(results: Results) -> Bundle:
         prose(
             f"The model in use fails on requests about {code(world['domain'])} ({code(world['name'])}). "
             f"{reports}, with the words that set the failures apart: {seen}.",
-            f"The slice has {plural(len(labels), 'label')}: {', '.join(code(label) for label in labels)}. {new}",
+            _knowledge(world, labels),
+            _caveats(world),
         ),
         _base_table(results),
     )
+
+
+MAX_FACETS = 30
+"""Facets of the slice that are named, at most."""
+
+
+def _knowledge(world: Mapping[str, Any], labels: Sequence[str]) -> str:
+    """Return what there is to know of the slice, and what the base lacks."""
+    named = ", ".join(code(label) for label in labels[:MAX_FACETS]) + (" ..." if len(labels) > MAX_FACETS else "")
+    if world.get("task_type") == "text_generation":
+        return f"What there is to know of it, in {plural(len(labels), 'part')}: {named}. The base writes other outputs."
+    if world["label_shift"] == "new":
+        return (
+            f"The slice has {plural(len(labels), 'label')}: {named}. The base knows "
+            f"{plural(int(world['num_base_labels']), 'label')}; those it lacks are new, so a patch must bring its own "
+            "rows for the head."
+        )
+    return f"What there is to know of it, in {plural(len(labels), 'part')}: {named}. The base has the labels but errs."
+
+
+def _caveats(world: Mapping[str, Any]) -> str:
+    """Return what a reader must know of these data."""
+    by_text = (
+        "Splits share no exact text; groups could not be kept apart." if world.get("disjoint_by") == "text" else ""
+    )
+    facts = world.get("facts") or {}
+    left = facts.get("rows_left_out")
+    drawn = f"{count(left)} rows of the table were left out, evenly drawn." if left else ""
+    return " ".join(esc(part) for part in (str(world.get("notes") or ""), by_text, drawn) if part)
 
 
 def _base_table(results: Results) -> Bundle:

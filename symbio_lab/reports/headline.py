@@ -72,7 +72,7 @@ def best_arm(results: Results) -> str | None:
 
 def _winner(results: Results) -> str:
     where = (
-        f"On {code(results.plan['scenario'])} with a pool of relevance {code(results.plan['pool'])} and "
+        f"On {code(results.plan['scenario'])} with {_market(results)} and "
         f"{plural(int(results.plan['n_repair']), 'labelled failure')}"
     )
     best = best_arm(results)
@@ -92,6 +92,12 @@ def _winner(results: Results) -> str:
         f"{where}, {strong(best)} ({esc(arm(best))}) gained most accuracy over all traffic as deployed: "
         f"{mean_words(results, best)}{wins}{also}.{doubt}"
     )
+
+
+def _market(results: Results) -> str:
+    if "contributors" in results.world["pool"]:
+        return f"a pool of relevance {code(results.plan['pool'])}"
+    return "no market" if results.plan["pool"] == "none" else f"the market {code(results.plan['pool'])}"
 
 
 def _is_first(results: Results, name: str, seed: int) -> bool:

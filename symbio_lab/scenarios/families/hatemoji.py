@@ -2,6 +2,8 @@
 
 ``hatemoji/raw_emoji`` is on purpose a failure that no weight patch can heal: posts that the tokenizer cannot tell from
 a post of the other label (emoji that it lacks all become one unknown token). Whatever the weights, both get one answer.
+Equal inputs are kept on one side, so half right is the ceiling in every part of the slice. A gate that reads failures
+only does not see it: what answers all of them rightly breaks as many posts that were right.
 
 Content warning: the data quote hateful language.
 
@@ -12,11 +14,15 @@ References:
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from symbio_lab.errors import EmptySliceError
 from symbio_lab.failures.dataset import FailureDataset
 from symbio_lab.failures.loading import load_dataset, load_rows
 from symbio_lab.models.digests import MINILM_ID
@@ -24,6 +30,8 @@ from symbio_lab.models.loading import load_tokenizer, locate_model
 from symbio_lab.records import Sample
 from symbio_lab.scenarios.family import WorldFamily
 from symbio_lab.scenarios.recipe import WorldRecipe
+
+log = logging.getLogger(__name__)
 
 FUNCTIONALITIES = (
     "verb_swap",
@@ -40,27 +48,38 @@ _CHECK, _BUILD = "check_test", ("build_train", "build_validation", "build_test")
 
 
 def load_hatemoji(recipe: WorldRecipe) -> FailureDataset:
-    """Return training posts and functional tests, the world's functionality as the slice, facets by target group."""
+    """Return training posts and functional tests, the world's functionality as the slice, facets by target group.
+
+    Raises:
+        ModelUnresolvedError: the tokenizer is not on this machine (``raw_emoji`` only).
+    """
     data = load_dataset("hatemoji")
-    rows = load_rows("hatemoji", _CHECK)
     raw = recipe.name.endswith(RAW)
+    stored = {source: load_rows("hatemoji", source) for source in (*_BUILD, _CHECK)}
     field = "text" if raw else "text_named"
-    samples: dict[str, list[Sample]] = {}
-    for source in (*_BUILD, _CHECK):
-        stored = load_rows("hatemoji", source) if source != _CHECK else rows
-        marked = zip(data.samples[source], stored, strict=True)
-        samples[source] = [replace(s, text=str(r[field]), domain="posts") for s, r in marked]
+    samples = {
+        source: [
+            replace(s, text=str(row[field]), domain="posts") for s, row in zip(data.samples[source], rows, strict=True)
+        ]
+        for source, rows in stored.items()
+    }
+    extra: dict[str, Any] = {}
+    contradicting: set[int] = set()
     if raw:
-        inside = alike_but_opposite([s.text for s in samples[_CHECK]], [s.expected for s in samples[_CHECK]])
+        samples = _equal_inputs_joined(samples)
+        check = samples[_CHECK]
+        ambiguous = ambiguous_posts([s.text for s in check], [s.expected for s in check])
+        inside = balanced_posts([s.text for s in check], [s.expected for s in check])
+        contradicting = ambiguous - inside
+        extra = {"num_ambiguous": len(ambiguous), "slice_ceiling": ceiling([check[i] for i in sorted(inside)])}
+        log.info("%s: %d ambiguous posts, %d in the slice", recipe.name, len(ambiguous), len(inside))
     else:
-        inside = {i for i, row in enumerate(rows) if row["functionality"] == recipe.domain}
-    # What is left of the raw posts has slice inputs of its own: it would be control that the slice contradicts.
-    rest = "" if raw else "other checks"
-    samples[_CHECK] = [
-        replace(s, domain=recipe.domain, facet=_facet(rows[i])) if i in inside else replace(s, domain=rest)
-        for i, s in enumerate(samples[_CHECK])
-    ]
-    return FailureDataset.of(data.name, data.task_type, samples, licence=data.licence, origin=data.origin)
+        inside = {i for i, row in enumerate(stored[_CHECK]) if row["functionality"] == recipe.domain}
+    for i, (sample, row) in enumerate(zip(samples[_CHECK], stored[_CHECK], strict=True)):
+        # An ambiguous post outside the slice would be control that the slice contradicts: it takes no part.
+        domain = recipe.domain if i in inside else "" if i in contradicting else "other checks"
+        samples[_CHECK][i] = replace(sample, domain=domain, facet=_facet(row) if i in inside else "")
+    return FailureDataset.of(data.name, data.task_type, samples, licence=data.licence, origin=data.origin, extra=extra)
 
 
 def _facet(row: Mapping[str, Any]) -> str:
@@ -73,24 +92,58 @@ def token_rows(texts: Sequence[str]) -> list[tuple[int, ...]]:
     return [tuple(ids) for ids in tokenizer(list(texts))["input_ids"]]
 
 
-def alike_but_opposite(texts: Sequence[str], labels: Sequence[str]) -> set[int]:
-    """Return the numbers of texts that pair up with one of the same token ids and another label.
-
-    As many of either label are kept for each distinct input, the first ones, so that no classifier of token ids can be
-    right on more than half of them.
-    """
+def _by_input(texts: Sequence[str], labels: Sequence[str]) -> list[dict[str, list[int]]]:
+    """Return, for each distinct input, its numbers by label."""
     found: dict[tuple[int, ...], dict[str, list[int]]] = {}
     for i, (ids, label) in enumerate(zip(token_rows(texts), labels, strict=True)):
         found.setdefault(ids, {}).setdefault(label, []).append(i)
+    return list(found.values())
+
+
+def ambiguous_posts(texts: Sequence[str], labels: Sequence[str]) -> set[int]:
+    """Return the numbers of texts that have the same token ids as a text of another label."""
+    mixed = (by_label for by_label in _by_input(texts, labels) if len(by_label) > 1)
+    return {i for by_label in mixed for members in by_label.values() for i in members}
+
+
+def balanced_posts(texts: Sequence[str], labels: Sequence[str]) -> set[int]:
+    """Return the numbers of ambiguous texts, as many of either label for each distinct input, the first ones.
+
+    No classifier of token ids can be right on more than half of them.
+    """
     kept: set[int] = set()
-    for by_label in found.values():
+    for by_label in _by_input(texts, labels):
         count = min(map(len, by_label.values())) if len(by_label) == len(LABELS) else 0
         kept.update(i for members in by_label.values() for i in members[:count])
     return kept
 
 
+def _equal_inputs_joined(samples: Mapping[str, Sequence[Sample]]) -> dict[str, list[Sample]]:
+    """Return the samples with those groups made one that share an input."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    listed = [sample for rows in samples.values() for sample in rows]
+    names, group = np.unique([s.group for s in listed], return_inverse=True)
+    numbers: dict[tuple[int, ...], int] = {}
+    reads = [len(names) + numbers.setdefault(ids, len(numbers)) for ids in token_rows([s.text for s in listed])]
+    size = len(names) + len(numbers)
+    links = coo_array((np.ones(len(listed)), (group, reads)), shape=(size, size))
+    _, part = connected_components(links, directed=False)
+    # The first of a part's groups, in alphabetical order, names it.
+    first = {int(p): str(name) for p, name in zip(part[: len(names)][::-1], names[::-1], strict=True)}
+    joined = iter(replace(s, group=first[int(part[g])]) for s, g in zip(listed, group, strict=True))
+    return {source: [next(joined) for _ in rows] for source, rows in samples.items()}
+
+
 def ceiling(samples: Sequence[Sample]) -> float:
-    """Return the highest accuracy that any classifier of token ids can reach on ``samples``, in [0, 1]."""
+    """Return the highest accuracy that any classifier of token ids can reach on ``samples``, in [0, 1].
+
+    Raises:
+        EmptySliceError: there are no samples.
+    """
+    if not samples:
+        raise EmptySliceError("there are no samples to be right on")
     votes: dict[tuple[int, ...], Counter[str]] = {}
     for ids, sample in zip(token_rows([s.text for s in samples]), samples, strict=True):
         votes.setdefault(ids, Counter())[sample.expected] += 1
@@ -100,7 +153,12 @@ def ceiling(samples: Sequence[Sample]) -> float:
 def _recipe(functionality: str) -> WorldRecipe:
     note = "Quotes hateful language. Facets are target group and label."
     if functionality == RAW:
-        note += " Slice posts share their token ids with as many posts of the other label: at best half can be right."
+        note += (
+            " No weight patch can heal this: each slice post has the token ids of one of the other label, so half right"
+            " is the most, in every part; what fixes failures breaks as many others of the slice."
+        )
+    else:
+        note += " The source has 10 to 20 templates a functionality: every part rests on a few of them."
     return WorldRecipe(
         name=f"hatemoji/{functionality}",
         dataset="hatemoji",

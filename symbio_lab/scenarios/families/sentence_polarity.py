@@ -3,9 +3,13 @@
 The base knows both labels (``label_shift`` is known); what it lacks is a capability (negation, roles, time) or
 robustness. CheckList cases without a binary gold label (neutral, "not negative") are left out.
 
-Cases of one CheckList test come from a few templates. The data name the test only, so the template is induced: words
-that fewer than ``MIN_SHARE`` of a test's cases use are blanks, and what is left is the template. It is the group: no
-template straddles contributors, repair, judge and probe.
+Cases of one CheckList test come from a few templates. The data name the test only, so the template is induced from
+the cases of a capability, whose tests share their lexicons (``failures/templates.py``). It is the group: no template
+straddles contributors, repair, judge and probe. Cases of two templates may still have the same words in another order,
+or another answer to the same question, and so another meaning.
+
+Negation and roles (SRL) are worlds of their own. Time has one test of eight templates, vocabulary two templates that
+matter: too few to be divided by template and by what contributors know.
 
 References:
     Ribeiro et al. 2020, Beyond Accuracy: Behavioral Testing of NLP Models with CheckList, ACL, section 2; Wang et al.
@@ -15,22 +19,24 @@ References:
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from symbio_lab.failures.catalogue import get_card
 from symbio_lab.failures.dataset import FailureDataset
 from symbio_lab.failures.loading import load_dataset, load_rows
+from symbio_lab.failures.templates import induced_templates, template_families
 from symbio_lab.records import Sample
 from symbio_lab.scenarios.family import WorldFamily
 from symbio_lab.scenarios.recipe import WorldRecipe
 
-MIN_SHARE = 0.1
-"""Share of a test's cases that a word must occur in to belong to the template."""
-CAPABILITIES = ("negation", "srl", "temporal")
-"""Capabilities with enough cases and failures for a world of their own."""
-_TOKEN = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
+CAPABILITIES = {
+    "negation": "Every case is negative: a patch that always says so heals the slice, and control is what stops it.",
+    "srl": "Three tests of fourteen templates: some parts of the slice rest on one template a test, or on none.",
+}
+"""Capabilities that are worlds of their own -> what to know about them."""
+MIN_TEMPLATES = 4
+"""Templates of a facet in a capability's world: one for each role of the slice."""
 _CHECKLIST = WorldRecipe(
     name="sentence_polarity/checklist",
     dataset="sentence_polarity",
@@ -49,40 +55,39 @@ _ADVGLUE = WorldRecipe(
     group_by_text=False,
     slice_shares=(("contributors", 0.25), ("repair", 0.35), ("judge", 0.25), ("relevance_probe", 0.15)),
     contributor_size=32,
-    notes="148 adversarial sentences in all: intervals are wide. The sentences they were made from are not control.",
+    licence="CC-BY-SA-4.0",
+    notes="148 adversarial sentences in all: intervals are wide, the facets are the two labels. The sentences they were "
+    "made from are not control.",
 )
-
-
-def template_of(cases: Sequence[str]) -> list[str]:
-    """Return the template of each case of one test, (N,): its frequent words, every other run of words a blank.
-
-    >>> template_of(["this seat was good", "this seat was bad"] * 4 + ["this crew was nice"])[0]
-    'this seat was _'
-    """
-    tokens = [_TOKEN.findall(case.lower()) for case in cases]
-    counts = Counter(word for words in tokens for word in set(words))
-    frequent = {word for word, count in counts.items() if count >= MIN_SHARE * len(cases) and count > 1}
-    return [re.sub(r"_( _)+", "_", " ".join(w if w in frequent else "_" for w in words)) for words in tokens]
 
 
 def checklist_samples(domain: str, capability: str | None) -> list[Sample]:
     """Return the cases with a binary gold label, grouped by template.
 
-    The facet is the test; where the slice is one capability of a few tests, the test and how the sentence begins.
+    The facet is the test. Where the slice is one capability, so of few tests, it is the test, the family of alike
+    templates in it (families of fewer than ``MIN_TEMPLATES`` are joined) and the gold label.
+
+    Args:
+        domain: name of the slice.
+        capability: lower-case name of the capability; None takes all.
     """
     names = {0: "negative", 2: "positive"}
     rows = [r for r in load_rows("checklist_sentiment", "mft") if r["expect"] == "label" and r["label"] in names]
-    by_test: dict[str, list[int]] = {}
-    for i, row in enumerate(rows):
-        if capability in (None, str(row["capability"]).lower()):
-            by_test.setdefault(str(row["test"]), []).append(i)
     samples = []
-    for test, members in by_test.items():
-        templates = template_of([str(rows[i]["text"]) for i in members])
-        for i, template in zip(members, templates, strict=True):
-            gold = names[rows[i]["label"]]
-            facet = test if capability is None else f"{test[:24]}: {' '.join(template.split()[:2])}"
-            samples.append(Sample(str(rows[i]["text"]), gold, f"{test}: {template}", domain, "mft", facet))
+    for name in dict.fromkeys(str(row["capability"]) for row in rows):
+        if capability not in (None, name.lower()):
+            continue
+        cases = [row for row in rows if row["capability"] == name]
+        templates = induced_templates([str(row["text"]) for row in cases])
+        by_test: dict[str, dict[str, None]] = {}
+        for row, template in zip(cases, templates, strict=True):
+            by_test.setdefault(str(row["test"]), {})[template] = None
+        families = {test: template_families(list(found), MIN_TEMPLATES) for test, found in by_test.items()}
+        for row, template in zip(cases, templates, strict=True):
+            test = str(row["test"])
+            gold = names[row["label"]]
+            facet = " ".join(f"{test}: {families[test][template]} {gold}".split()) if capability else test
+            samples.append(Sample(str(row["text"]), gold, f"{test}: {template}", domain, "mft", facet))
     return samples
 
 
@@ -92,12 +97,13 @@ def load_sentence_polarity(recipe: WorldRecipe) -> FailureDataset:
     data = load_dataset("sentence_polarity")
     samples = {source: [replace(s, domain="reviews") for s in rows] for source, rows in data.samples.items()}
     if world == "advglue":
-        adversarial, samples["test"] = _advglue(samples["test"], recipe.domain)
-        samples["advglue"] = adversarial
+        samples["advglue"], samples["test"] = _advglue(samples["test"], recipe.domain)
+        second = get_card("advglue_sst2")
     else:
-        capability = world.partition("-")[2] or None
-        samples["mft"] = checklist_samples(recipe.domain, capability)
-    return FailureDataset.of(world, data.task_type, samples, licence=data.licence, origin=data.origin)
+        samples["mft"] = checklist_samples(recipe.domain, world.partition("-")[2] or None)
+        second = get_card("checklist_sentiment")
+    licence = f"{data.licence} AND {second.licence}"
+    return FailureDataset.of(world, data.task_type, samples, licence=licence, origin=data.origin)
 
 
 def _advglue(test: Sequence[Sample], domain: str) -> tuple[list[Sample], list[Sample]]:
@@ -121,9 +127,12 @@ def _advglue(test: Sequence[Sample], domain: str) -> tuple[list[Sample], list[Sa
 def _recipes() -> dict[str, WorldRecipe]:
     parts = {
         f"sentence_polarity/checklist-{name}": replace(
-            _CHECKLIST, name=f"sentence_polarity/checklist-{name}", domain=f"checklist {name}"
+            _CHECKLIST,
+            name=f"sentence_polarity/checklist-{name}",
+            domain=f"checklist {name}",
+            notes=f"{_CHECKLIST.notes} {note}",
         )
-        for name in CAPABILITIES
+        for name, note in CAPABILITIES.items()
     }
     return {_CHECKLIST.name: _CHECKLIST, **parts, _ADVGLUE.name: _ADVGLUE}
 
