@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from symbio_lab import __version__
 from symbio_lab.deployment.gate import GATE_POLICIES
 from symbio_lab.errors import ConfigError
-from symbio_lab.healing.catalogue import STRATEGY_NAMES
+from symbio_lab.healing.catalogue import strategy_names
 from symbio_lab.records import content_id
 from symbio_lab.scenarios.recipe import CONTRIBUTOR_SIZES, RELEVANCES
 
@@ -43,9 +43,9 @@ class ComparisonPlan:
     def check(self) -> None:
         """Raise ``ConfigError`` naming every wrong setting at once."""
         problems = []
-        known = {*STRATEGY_NAMES, *REFERENCE_ARMS}
+        known = (*strategy_names(), *REFERENCE_ARMS)
         problems += [
-            f"unknown strategy {name!r}; use some of {', '.join((*STRATEGY_NAMES, *REFERENCE_ARMS))}"
+            f"unknown strategy {name!r}; use some of {', '.join(known)}"
             for name in self.strategies
             if name not in known
         ]

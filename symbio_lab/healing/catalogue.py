@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from symbio_lab.errors import ConfigError
+from collections.abc import Callable
+
+from symbio_lab.errors import ConfigError, PluginError
 from symbio_lab.healing.best_single import BestSingle
 from symbio_lab.healing.marketplace_first import MarketplaceFirst
 from symbio_lab.healing.noop import Noop
@@ -10,7 +12,8 @@ from symbio_lab.healing.null_pool import NullPool
 from symbio_lab.healing.protocol import HealingStrategy
 from symbio_lab.healing.random_k import RandomK
 from symbio_lab.healing.surgery_arms import SingleSurgery, SurgeryOnly
-from symbio_lab.surgery.catalogue import METHOD_NAMES
+from symbio_lab.plugins import load_plugins
+from symbio_lab.surgery.catalogue import METHOD_NAMES, method_names
 
 STRATEGY_NAMES = (
     "noop",
@@ -21,6 +24,19 @@ STRATEGY_NAMES = (
     "surgery_only",
     "marketplace_first",
 )
+"""The lab's own."""
+STRATEGY_GROUP = "symbio_lab.strategies"
+"""Entry point group of other packages' strategies: classes, or callables without arguments."""
+
+
+def strategy_names() -> tuple[str, ...]:
+    """Return the names of all strategies: the lab's, other packages' surgery methods, other packages' strategies.
+
+    Raises:
+        PluginError: an installed plugin cannot be loaded.
+    """
+    own = (*STRATEGY_NAMES, *(name for name in method_names() if name not in STRATEGY_NAMES))
+    return (*own, *load_plugins(STRATEGY_GROUP, Callable, own))
 
 
 def healing_strategy(name: str) -> HealingStrategy:
@@ -40,6 +56,12 @@ def healing_strategy(name: str) -> HealingStrategy:
     if name in plain:
         strategy: HealingStrategy = plain[name]()
         return strategy
-    if name in METHOD_NAMES:
+    if name in method_names():
         return SingleSurgery(name)
-    raise ConfigError([f"unknown strategy {name!r}; use one of {', '.join(STRATEGY_NAMES)}"])
+    plugins = load_plugins(STRATEGY_GROUP, Callable, (*STRATEGY_NAMES, *method_names()))
+    if name in plugins:
+        other: HealingStrategy = plugins[name]()
+        if other.name != name:
+            raise PluginError(f"the strategy registered as {name!r} calls itself {other.name!r}")
+        return other
+    raise ConfigError([f"unknown strategy {name!r}; use one of {', '.join(strategy_names())}"])

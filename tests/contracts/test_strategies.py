@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -13,11 +12,11 @@ from symbio_lab.errors import ConfigError, DataError
 from symbio_lab.evaluation.judging import JudgeSet
 from symbio_lab.evaluation.repair_task import RepairTask
 from symbio_lab.evaluation.suites import SuiteSizes, SuiteSources, build_suite
-from symbio_lab.events import Event, GateDecided, PhaseFinished, PhaseStarted
 from symbio_lab.healing.catalogue import STRATEGY_NAMES, healing_strategy
 from symbio_lab.healing.context import Proposal, ask_gate
 from symbio_lab.pipeline import heal
 from symbio_lab.records import Sample
+from symbio_lab.testing.strategies import STRATEGY_CHECKS, WORLDS, TinyWorld, Watched
 from tests.fixtures_market import QUICK, TinyMarket, healing_context, incident, tiny_market
 from tests.fixtures_models import (
     KNOWN,
@@ -30,60 +29,18 @@ from tests.fixtures_models import (
     seal,
 )
 
-WORLDS = {"rows": ("pooled", "new"), "hub": ("bert", "known"), "text": ("llama", "known")}
 MARKET_STRATEGIES = ("random_k", "null_pool", "best_single", "marketplace_first")
 SURGERY = ("prototype_rows", "head_retrain", "lora_replay", "lora", "surgery_only", "marketplace_first")
 
 
-class World:
-    """A tiny model, a task that it fails on, and a market."""
-
-    def __init__(self, tiny: TinyModels, name: str, folder: Path) -> None:
-        self.member, self.shift = WORLDS[name]
-        self.model, self.task = incident(tiny, self.member, self.shift)
-        self.market = tiny_market(self.model, folder, self.shift)
-
-
 @pytest.fixture(scope="module", params=WORLDS)
-def world(request: pytest.FixtureRequest, tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tiny, request.param, tmp_path_factory.mktemp(request.param))
+def world(request: pytest.FixtureRequest, tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
+    return TinyWorld(tiny, request.param, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture(params=STRATEGY_NAMES)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-class Watched(tuple):  # type: ignore[type-arg]
-    """A split that notes every look inside while its door is closed."""
-
-    __slots__ = ()
-    opened: ClassVar[list[bool]] = [False]
-    peeks: ClassVar[list[str]] = []
-
-    def _note(self, how: str) -> None:
-        if not self.opened[-1]:
-            self.peeks.append(how)
-
-    def __iter__(self) -> Iterator[Any]:
-        self._note("iterated")
-        return super().__iter__()
-
-    def __getitem__(self, index: Any) -> Any:
-        self._note("indexed")
-        return super().__getitem__(index)
-
-    def __contains__(self, item: object) -> bool:
-        self._note("searched")
-        return super().__contains__(item)
-
-
-def watch(event: Event) -> None:
-    """Open the gate's splits during the gate's phase only."""
-    if isinstance(event, PhaseStarted) and event.phase == "gate":
-        Watched.opened.append(True)
-    if isinstance(event, PhaseFinished) and event.phase == "gate":
-        Watched.opened.pop()
 
 
 def everything_in(value: Any, seen: dict[int, Any]) -> dict[int, Any]:
@@ -104,57 +61,20 @@ def everything_in(value: Any, seen: dict[int, Any]) -> dict[int, Any]:
     return seen
 
 
-def test_a_proposal_comes_back_and_the_base_is_unchanged(world: World, name: str, tmp_path: Path) -> None:
-    digest, given = world.model.weights_digest(), repr(world.task)
-    context = healing_context(world.model, world.task, tmp_path, world.market)
-    proposal = healing_strategy(name).heal(context)
-    assert isinstance(proposal, Proposal)
-    assert proposal.route in ("marketplace", "surgery", "control", "none")
-    assert (proposal.patch is None) == (proposal.route == "none")
-    assert proposal.verdict is None or proposal.patch is not None
-    if proposal.patch is not None:
-        assert proposal.patch.manifest.base_digest == world.model.digest
-    assert world.model.weights_digest() == digest
-    assert repr(world.task) == given
+@pytest.mark.parametrize("check", STRATEGY_CHECKS, ids=[c.__name__ for c in STRATEGY_CHECKS])
+def test_the_contract_is_kept(world: TinyWorld, name: str, check: Any, tmp_path: Path) -> None:
+    check(lambda: healing_strategy(name), world, tmp_path)
 
 
-def test_same_seed_same_outcome(world: World, name: str, tmp_path: Path) -> None:
-    found = []
-    for run in range(2):
-        context = healing_context(world.model, world.task, tmp_path / str(run), world.market, seed=3)
-        proposal = healing_strategy(name).heal(context)
-        attempts = [replace(a, metrics=dict(a.metrics)) for a in proposal.attempts]
-        found.append((proposal.patch and proposal.patch.digest, proposal.verdict, attempts, context.meter.spent()))
-    assert found[0] == found[1]
-
-
-def test_the_gate_s_samples_are_read_by_the_gate_only(world: World, name: str, tmp_path: Path) -> None:
+def test_the_watch_itself_can_fail() -> None:
     Watched.peeks.clear()
-    task = replace(
-        world.task,
-        selection=Watched(world.task.selection),
-        control_selection=Watched(world.task.control_selection),
-    )
-    context = healing_context(world.model, task, tmp_path, world.market, listener=watch)
-    healing_strategy(name).heal(context)
-    assert Watched.peeks == []
-    assert Watched.opened == [False]
-    sorted(task.selection, key=repr)
-    assert Watched.peeks == ["iterated"], "the watch itself can fail"
-
-
-def test_looks_are_declared_and_kept(world: World, name: str, tmp_path: Path) -> None:
-    events: list[Event] = []
-    strategy = healing_strategy(name)
-    context = healing_context(world.model, world.task, tmp_path, world.market, listener=events.append)
-    proposal = strategy.heal(context)
-    looks = [e for e in events if isinstance(e, GateDecided)]
-    assert len(looks) == context.num_looks <= strategy.looks
-    assert proposal.verdict is None or proposal.verdict.looks == strategy.looks
+    sorted(Watched((2, 1)))
+    assert Watched.peeks == ["iterated"]
+    Watched.peeks.clear()
 
 
 @pytest.mark.parametrize("budget", [0.0, 150.0, 900.0])
-def test_the_budget_is_respected(world: World, name: str, tmp_path: Path, budget: float) -> None:
+def test_the_budget_is_respected(world: TinyWorld, name: str, tmp_path: Path, budget: float) -> None:
     context = healing_context(world.model, world.task, tmp_path, world.market, budget=budget)
     healed = heal(
         world.model,
@@ -176,28 +96,18 @@ def test_the_budget_is_respected(world: World, name: str, tmp_path: Path, budget
     )
 
 
-def test_labels_seen_are_counted(world: World, name: str, tmp_path: Path) -> None:
-    context = healing_context(world.model, world.task, tmp_path, world.market)
-    proposal = healing_strategy(name).heal(context)
-    seen = context.labels_seen
-    assert all(count == len(getattr(world.task, split)) for split, count in seen.items())
-    assert ("selection" in seen) == (proposal.verdict is not None)
-    if name == "noop":
-        assert seen == {}
-
-
 # ------------------------------------------------------------------------------------------- without a market
 
 
 @pytest.mark.parametrize("strategy", MARKET_STRATEGIES)
-def test_without_a_market_it_says_so(world: World, strategy: str, tmp_path: Path) -> None:
+def test_without_a_market_it_says_so(world: TinyWorld, strategy: str, tmp_path: Path) -> None:
     proposal = healing_strategy(strategy).heal(healing_context(world.model, world.task, tmp_path))
     assert proposal.attempts[0].code == "no_market"
     assert (proposal.patch is None) == (strategy != "marketplace_first")
 
 
 @pytest.mark.parametrize("strategy", MARKET_STRATEGIES)
-def test_refusals_are_kept_with_their_codes(world: World, strategy: str, tmp_path: Path) -> None:
+def test_refusals_are_kept_with_their_codes(world: TinyWorld, strategy: str, tmp_path: Path) -> None:
     context = healing_context(world.model, world.task, tmp_path, world.market)
     proposal = healing_strategy(strategy).heal(context)
     codes = {a.ref: a.code for a in proposal.attempts if a.status == "refused"}
@@ -207,7 +117,7 @@ def test_refusals_are_kept_with_their_codes(world: World, strategy: str, tmp_pat
     assert codes["unsigned/patch"] == "unsigned"
 
 
-def test_noop_changes_nothing(world: World, tmp_path: Path) -> None:
+def test_noop_changes_nothing(world: TinyWorld, tmp_path: Path) -> None:
     context = healing_context(world.model, world.task, tmp_path / "store", world.market)
     assert healing_strategy("noop").heal(context) == Proposal(None, "none", None, ())
     assert context.meter.spent() == 0
@@ -280,7 +190,7 @@ def test_the_search_for_judge_samples_can_fail() -> None:
 # ------------------------------------------------------------------------------------------- the gate itself
 
 
-def test_more_looks_than_declared_are_refused(world: World, tmp_path: Path) -> None:
+def test_more_looks_than_declared_are_refused(world: TinyWorld, tmp_path: Path) -> None:
     context = healing_context(world.model, world.task, tmp_path)
     patch = seal(world.model, tmp_path, random_deltas(world.model, query_modules(world.model)))
     for number in (1, 2):

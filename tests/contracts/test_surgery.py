@@ -2,146 +2,128 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from symbio_lab.budget import Budget, CostMeter
-from symbio_lab.errors import BudgetExceededError, ConfigError, EmptySliceError, UnknownLabelsError
+from symbio_lab.errors import ConfigError, EmptySliceError, UnknownLabelsError
 from symbio_lab.models.operated import Operated
 from symbio_lab.records import LabelShift, Sample
 from symbio_lab.surgery.catalogue import METHOD_NAMES, applicable_methods, surgery_method
 from symbio_lab.surgery.lora_training import LoraSettings
-from tests.fixtures_models import (
-    TinyModels,
-    generation_samples,
-    known_samples,
-    new_samples,
-    odd_samples,
-    strange_samples,
+from symbio_lab.testing.surgery import (
+    SURGERY_CHECKS,
+    as_bytes,
+    check_surgery,
+    free_meter,
+    surgery_cases,
+    surgery_samples,
 )
+from symbio_lab.testing.tiny_models import TinyModels
+from symbio_lab.testing.tiny_samples import known_samples, new_samples
 
 QUICK = LoraSettings(rank=2, epochs=1, min_steps=3, batch_size=8, learning_rate=1e-2)
 RANDOM = ("lora", "lora_replay")
 NEEDS_REPLAY = ("prototype_rows", "head_retrain", "lora_replay")
-
-CASES = [
-    (method, member, shift)
-    for method in METHOD_NAMES
-    for member, shift in (
-        ("pooled", "new"),
-        ("pooled", "known"),
-        ("bert", "new"),
-        ("bert", "known"),
-        ("llama", "known"),
-    )
-    if not (method == "prototype_rows" and shift == "known") and not (member == "llama" and method not in RANDOM)
-]
+CASES = [(name, *case) for name in METHOD_NAMES for case in surgery_cases(surgery_method(name))]
 EVERY = pytest.mark.parametrize(("name", "member", "shift"), CASES, ids=["-".join(case) for case in CASES])
 
 
-def samples(member: str, shift: LabelShift) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Repair and replay samples."""
-    if member == "llama":
-        return strange_samples(8), generation_samples(8)
-    return (new_samples(6) if shift == "new" else odd_samples(6)), known_samples(8)
-
-
-def meter(forwards: float = 1e9) -> CostMeter:
-    return CostMeter(Budget(forwards_equivalent=forwards))
-
-
-def as_bytes(operated: Operated) -> dict[str, bytes]:
-    found = {f"{m}.{i}": t.tobytes() for m, pair in operated.deltas.items() for i, t in enumerate(pair)}
-    if operated.rows is not None:
-        found |= {"weight": operated.rows.weight.tobytes(), "bias": operated.rows.bias.tobytes()}
-    return found
+def test_both_task_types_and_label_shifts_are_covered() -> None:
+    assert {(member == "llama", shift) for _, member, shift in CASES} == {
+        (False, "new"),
+        (False, "known"),
+        (True, "known"),
+    }
 
 
 @EVERY
-def test_same_seed_same_bytes_another_seed_differs(tiny: TinyModels, name: str, member: str, shift: LabelShift) -> None:
-    repair, replay = samples(member, shift)
+@pytest.mark.parametrize("check", SURGERY_CHECKS, ids=[c.__name__ for c in SURGERY_CHECKS])
+def test_the_contract_is_kept(tiny: TinyModels, check: Any, name: str, member: str, shift: LabelShift) -> None:
+    check(surgery_method(name, QUICK), tiny, member, shift)
+
+
+@EVERY
+def test_another_seed_matters_to_training_only(tiny: TinyModels, name: str, member: str, shift: LabelShift) -> None:
+    repair, replay = surgery_samples(member, shift)
     method = surgery_method(name, QUICK)
-    runs = [method.operate(tiny.load(member), repair, replay, seed=seed, meter=meter()) for seed in (3, 3, 4)]
-    assert as_bytes(runs[0]) == as_bytes(runs[1])
-    assert (as_bytes(runs[0]) != as_bytes(runs[2])) == (name in RANDOM)
+    one, two = (method.operate(tiny.load(member), repair, replay, seed=s, meter=free_meter()) for s in (3, 4))
+    assert (as_bytes(one) != as_bytes(two)) == (name in RANDOM)
 
 
 @EVERY
-def test_the_base_and_the_inputs_stay_as_they_are(tiny: TinyModels, name: str, member: str, shift: LabelShift) -> None:
-    model: Any = tiny.load(member)
-    repair, replay = (list(part) for part in samples(member, shift))
-    given = copy.deepcopy((repair, replay))
-    digest, before = model.weights_digest(), model.predict([s.text for s in repair])
-    surgery_method(name, QUICK).operate(model, repair, replay, seed=0, meter=meter())
-    assert (repair, replay) == given
-    assert model.weights_digest() == digest
-    model.forget()
-    assert model.predict([s.text for s in repair]) == before
-    assert not any(p.requires_grad for p in model.module.parameters())
-
-
-@EVERY
-def test_the_estimate_is_what_is_charged(tiny: TinyModels, name: str, member: str, shift: LabelShift) -> None:
-    model, (repair, replay), spent = tiny.load(member), samples(member, shift), meter()
-    method = surgery_method(name, QUICK)
-    method.operate(model, repair, replay, seed=0, meter=spent)
-    assert spent.spent() == pytest.approx(method.estimate_forwards(model, len(repair), len(replay)))
-
-
-@EVERY
-def test_the_budget_is_asked_before_the_work(
-    tiny: TinyModels, monkeypatch: pytest.MonkeyPatch, name: str, member: str, shift: LabelShift
-) -> None:
-    model, (repair, replay) = tiny.load(member), samples(member, shift)
-    method = surgery_method(name, QUICK)
-    short = meter(method.estimate_forwards(model, len(repair), len(replay)) - 1)
-
-    def work(*_: object, **__: object) -> None:
-        raise AssertionError("the model ran before the budget was asked")
-
-    monkeypatch.setattr(model.module, "forward", work)
-    with pytest.raises(BudgetExceededError):
-        method.operate(model, repair, replay, seed=0, meter=short)
-    assert short.spent() == 0
-
-
-@EVERY
-def test_nothing_to_train_on_is_a_typed_error(tiny: TinyModels, name: str, member: str, shift: LabelShift) -> None:
-    model, (repair, replay) = tiny.load(member), samples(member, shift)
-    method = surgery_method(name, QUICK)
-    with pytest.raises(EmptySliceError):
-        method.operate(model, (), replay, seed=0, meter=meter())
-    if name in NEEDS_REPLAY:
-        with pytest.raises(EmptySliceError):
-            method.operate(model, repair, (), seed=0, meter=meter())
-
-
-@EVERY
-def test_the_tensors_fit_the_model_and_carry_what_the_label_shift_asks(
+def test_no_replay_is_a_typed_error_where_it_is_needed(
     tiny: TinyModels, name: str, member: str, shift: LabelShift
 ) -> None:
-    model, (repair, replay) = tiny.load(member), samples(member, shift)
-    operated = surgery_method(name, QUICK).operate(model, repair, replay, seed=0, meter=meter())
-    assert operated.method == name
-    if shift == "new":
-        assert operated.rows is not None
-        assert operated.rows.labels == tuple(sorted({s.expected for s in repair}))
-    else:
-        assert operated.rows is None
-        assert operated.deltas
-    for tensors in (pair for pair in operated.deltas.values()):
-        assert all(t.dtype == np.float32 and np.isfinite(t).all() for t in tensors)
-    with model.applied_adapter(operated.to_adapter(), name):
-        assert len(model.predict([s.text for s in repair])) == len(repair)
+    repair, _ = surgery_samples(member, shift)
+    if name in NEEDS_REPLAY:
+        with pytest.raises(EmptySliceError):
+            surgery_method(name, QUICK).operate(tiny.load(member), repair, (), seed=0, meter=free_meter())
+
+
+# ------------------------------------------------------------------------------------- the checks can fail
+
+
+class Broken:
+    """A method that breaks one promise."""
+
+    name = "broken"
+    reference = "nowhere"
+    task_types = ("text_classification",)
+    label_shifts = ("known",)
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+        self.runs = 0
+
+    def estimate_forwards(self, model: Any, num_repair: int, num_replay: int) -> float:
+        return 2.0 if self.how == "estimate" else 1.0
+
+    def operate(self, model: Any, repair: Any, replay: Any, *, seed: int, meter: Any) -> Operated:
+        if not repair and self.how != "empty":
+            raise EmptySliceError("nothing to train on")
+        if self.how == "budget":
+            model.predict([s.text for s in repair])
+        meter.charge_forwards(1)
+        self.runs += 1
+        if self.how == "mutates":
+            with torch.no_grad():
+                model.head.weight.add_(1.0)
+        value = float(self.runs) if self.how == "seed" else 0.1
+        shape = (model.head.in_features, model.head.out_features)
+        a, b = np.full((1, shape[0]), value, np.float32), np.full((shape[1], 1), value, np.float32)
+        if self.how == "tensors":
+            a = a * np.float32("nan")
+        return Operated(self.name, {model.head_name: (a, b)}, 1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("seed", "same seed"),
+        ("mutates", "weights were changed"),
+        ("estimate", "estimated"),
+        ("budget", "before the budget"),
+        ("empty", "EmptySliceError"),
+        ("tensors", "finite"),
+    ],
+)
+def test_a_broken_method_is_found_out(tiny: TinyModels, how: str, message: str) -> None:
+    method = Broken(how)
+    with pytest.raises(AssertionError, match=message):
+        check_surgery(lambda: method, tiny)
+
+
+def test_a_method_that_keeps_its_promises_passes(tiny: TinyModels) -> None:
+    check_surgery(lambda: Broken("not at all"), tiny)
 
 
 @pytest.mark.parametrize("name", ["head_retrain", "lora_replay"])
 def test_replay_with_a_label_that_nobody_has_is_refused(tiny: TinyModels, name: str) -> None:
     stray = Sample("red1 red2", "turquoise", group="stray")
-    spent = meter()
+    spent = free_meter()
     with pytest.raises(UnknownLabelsError, match="turquoise"):
         surgery_method(name, QUICK).operate(
             tiny.load("pooled"), new_samples(4), (*known_samples(4), stray), seed=0, meter=spent

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from symbio_lab.errors import LeakageError
+from symbio_lab.errors import LeakageError, ModelUnresolvedError, NetworkUnavailableError
 from symbio_lab.evaluation.suites import FailureSuite, SuiteSizes, build_suite
 from symbio_lab.failures.clinc_domains import CLINC_DOMAINS
 from symbio_lab.failures.dataset import FailureDataset
@@ -15,7 +15,7 @@ from symbio_lab.failures.loading import load_dataset
 from symbio_lab.failures.locating import data_root
 from symbio_lab.models.protocol import Predictions
 from symbio_lab.records import Sample
-from symbio_lab.scenarios.catalogue import scenario_recipe
+from symbio_lab.scenarios.catalogue import scenario_family, scenario_names, scenario_recipe
 from symbio_lab.scenarios.population import plan_contributors
 from symbio_lab.scenarios.recipe import RELEVANCES
 from symbio_lab.scenarios.sources import WorldSources, divide
@@ -102,6 +102,22 @@ def clinc150() -> FailureDataset:
 @pytest.mark.parametrize("domain", CLINC_DOMAINS)
 def test_no_split_of_any_clinc150_domain_overlaps(clinc150: FailureDataset, domain: str) -> None:
     assert_world_is_clean(clinc150, scenario_recipe(f"clinc150/{domain}"), 64)
+
+
+STORED = ("banking77", "sentence_polarity", "hint3", "multidogo", "hatemoji")
+
+
+@pytest.mark.parametrize("name", [name for name in scenario_names() if name.split("/")[0] in STORED])
+def test_no_split_of_a_stored_world_overlaps(name: str) -> None:
+    root = data_root()
+    if root is None or not (root / name.split("/")[0]).is_dir():
+        pytest.skip(f"{name} NOT CHECKED: its files are not on this machine (set SYMBIO_LAB_DATA)")
+    recipe = scenario_recipe(name)
+    try:
+        dataset = scenario_family(name).load(recipe)
+    except (ModelUnresolvedError, NetworkUnavailableError) as error:
+        pytest.skip(f"{name} NOT CHECKED: {error}")
+    assert_world_is_clean(dataset, recipe, 16)
 
 
 def test_a_leak_planted_in_the_sources_raises() -> None:

@@ -58,27 +58,31 @@ def load_hatemoji(recipe: WorldRecipe) -> FailureDataset:
     stored = {source: load_rows("hatemoji", source) for source in (*_BUILD, _CHECK)}
     field = "text" if raw else "text_named"
     samples = {
-        source: [
-            replace(s, text=str(row[field]), domain="posts") for s, row in zip(data.samples[source], rows, strict=True)
-        ]
+        source: [replace(s, text=str(row[field])) for s, row in zip(data.samples[source], rows, strict=True)]
         for source, rows in stored.items()
     }
     extra: dict[str, Any] = {}
-    contradicting: set[int] = set()
     if raw:
         samples = _equal_inputs_joined(samples)
         check = samples[_CHECK]
         ambiguous = ambiguous_posts([s.text for s in check], [s.expected for s in check])
         inside = balanced_posts([s.text for s in check], [s.expected for s in check])
-        contradicting = ambiguous - inside
+        left_out = {check[i].text for i in ambiguous}
         extra = {"num_ambiguous": len(ambiguous), "slice_ceiling": ceiling([check[i] for i in sorted(inside)])}
         log.info("%s: %d ambiguous posts, %d in the slice", recipe.name, len(ambiguous), len(inside))
     else:
         inside = {i for i, row in enumerate(stored[_CHECK]) if row["functionality"] == recipe.domain}
+        left_out = {samples[_CHECK][i].text for i in inside}
+    # Input of the slice that is not in it would be traffic that the slice repeats or contradicts: it takes no part.
+    samples = {
+        source: [replace(s, domain="" if s.text in left_out else "posts") for s in rows]
+        for source, rows in samples.items()
+    }
     for i, (sample, row) in enumerate(zip(samples[_CHECK], stored[_CHECK], strict=True)):
-        # An ambiguous post outside the slice would be control that the slice contradicts: it takes no part.
-        domain = recipe.domain if i in inside else "" if i in contradicting else "other checks"
-        samples[_CHECK][i] = replace(sample, domain=domain, facet=_facet(row) if i in inside else "")
+        if i in inside:
+            samples[_CHECK][i] = replace(sample, domain=recipe.domain, facet=_facet(row))
+        elif sample.domain:
+            samples[_CHECK][i] = replace(sample, domain="other checks")
     return FailureDataset.of(data.name, data.task_type, samples, licence=data.licence, origin=data.origin, extra=extra)
 
 

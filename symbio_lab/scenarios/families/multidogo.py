@@ -48,7 +48,7 @@ def _recipe(domain: str) -> WorldRecipe:
         group_by_text=False,
         contributor_size=32,
         licence="CDLA-Permissive-1.0",
-        notes="Most turns of the slice carry intents that the base knows (content, greetings): it fails on few of them. "
+        notes="Most turns of the slice carry intents that the base knows (content, greetings) and gets right. "
         "Groups are conversations, each text occurs once; near duplicates of a turn may be on two sides.",
     )
 

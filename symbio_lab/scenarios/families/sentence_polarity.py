@@ -44,6 +44,7 @@ _CHECKLIST = WorldRecipe(
     label_shift="known",
     control_sources=("validation", "test"),
     group_by_text=False,
+    contributor_size=32,
     notes="Groups are induced templates. Neutral cases have no binary label and are left out.",
 )
 _ADVGLUE = WorldRecipe(
@@ -56,8 +57,8 @@ _ADVGLUE = WorldRecipe(
     slice_shares=(("contributors", 0.25), ("repair", 0.35), ("judge", 0.25), ("relevance_probe", 0.15)),
     contributor_size=32,
     licence="CC-BY-SA-4.0",
-    notes="148 adversarial sentences in all: intervals are wide, the facets are the two labels. The sentences they were "
-    "made from are not control.",
+    notes="148 adversarial sentences in all: intervals are wide, facets are the two labels. The reviews they were made "
+    "from are not control.",
 )
 
 
