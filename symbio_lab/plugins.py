@@ -22,6 +22,24 @@ def _entries(group: str) -> tuple[EntryPoint, ...]:
     return tuple(sorted(entry_points(group=group), key=lambda entry: entry.name))
 
 
+GROUPS = ("symbio_lab.strategies", "symbio_lab.surgery", "symbio_lab.worlds")
+"""What can be registered."""
+
+
+def installed_plugins() -> list[dict[str, str]]:
+    """Return what installed packages register, without importing any of it: kind, name, package, version."""
+    return [
+        {
+            "kind": group.removeprefix("symbio_lab."),
+            "name": entry.name,
+            "package": entry.dist.name if entry.dist else entry.value,
+            "version": entry.dist.version if entry.dist else "",
+        }
+        for group in GROUPS
+        for entry in _entries(group)
+    ]
+
+
 def load_plugins(group: str, kind: Any, taken: Collection[str]) -> Mapping[str, Any]:
     """Return the objects registered under ``group``, by entry point name, in order of name.
 

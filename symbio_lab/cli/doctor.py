@@ -19,6 +19,7 @@ from symbio_lab.cli.printing import print_json, print_table
 from symbio_lab.cli.session import JsonFlag, Session, session_of
 from symbio_lab.config import Settings
 from symbio_lab.errors import SymbioError
+from symbio_lab.plugins import installed_plugins
 
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "numpy", "papermill", "nbconvert", "huggingface_hub")
 EXTRAS = {
@@ -45,6 +46,8 @@ def doctor(context: typer.Context, as_json: JsonFlag = False) -> int:
 
 def examine(session: Session) -> dict[str, Any]:
     """Return everything that ``symbio doctor`` shows; nothing is downloaded and nothing is written."""
+    from symbio_lab.scenarios.catalogue import scenario_names
+
     # Looking for the embedded model must not fetch it.
     os.environ["HF_HUB_OFFLINE"] = "1"
     settings, problems = session.settings, []
@@ -89,6 +92,8 @@ def examine(session: Session) -> dict[str, Any]:
         "data_root": data,
         "bases": _bases(settings),
         "pools": _pools(settings),
+        "worlds": attempt(lambda: list(scenario_names())),
+        "plugins": installed_plugins(),
         "disk_free_bytes": free,
         "extras": {name: _extra(name, packages) for name, packages in EXTRAS.items()},
         "problems": problems,
