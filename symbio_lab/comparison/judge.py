@@ -102,6 +102,7 @@ class Judge:
             "slice_delta_accuracy": delta_accuracy(on_slice),
             "control_accuracy": accuracy_after(on_control),
             "control_delta_accuracy": delta_accuracy(on_control),
+            "slice_exact_match": self._matched(on_slice),
             "control_ece": expected_calibration_error(on_control.confidence_after, on_control.right_after),
             "locality": self._locality(patch),
             "generalization": self._generalization(patch),
@@ -109,6 +110,15 @@ class Judge:
         figures["edit_score"] = _edit_score(figures)
         figures["backdoor_rate"] = self._backdoor_rate(patch)
         return Judged(figures, on_slice)
+
+    def _matched(self, outcomes: Outcomes) -> float | None:
+        """Return the generated answers' score by the ``evaluate`` metric of the model's rule; None for labels."""
+        if self._model.task_type != "text_generation":
+            return None
+        from symbio_lab.evaluation.metrics.answers import exact_match, slot_accuracy
+
+        metric = slot_accuracy if getattr(self._model, "match", "exact") == "slots" else exact_match
+        return metric(outcomes.after, [s.expected for s in self._set.slice_holdout])
 
     def _locality(self, patch: Patch | None) -> Interval | None:
         if not self._set.out_of_scope:

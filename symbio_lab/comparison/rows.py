@@ -32,7 +32,7 @@ def flatten(prefix: str, judged: Judged) -> dict[str, Any]:
                 f"{prefix}_{name}_high": figure.high,
                 f"{prefix}_{name}_n": figure.n,
             }
-        elif name in ("control_ece", "edit_score"):
+        elif name in ("control_ece", "edit_score", "slice_exact_match"):
             columns[f"{prefix}_{name}"] = figure
         else:
             columns |= {f"{prefix}_{name}{end}": None for end in ("", "_low", "_high")} | {f"{prefix}_{name}_n": 0}

@@ -44,6 +44,8 @@ FUNCTIONALITIES = (
 )
 LABELS = ("not_hateful", "hateful")
 RAW = "raw_emoji"
+FEW_TEMPLATES = (("contributors", 0.30), ("repair", 0.40), ("judge", 0.20), ("relevance_probe", 0.10))
+"""Shares of a functionality of ten to twenty templates, on some of which the base makes few errors."""
 _CHECK, _BUILD = "check_test", ("build_train", "build_validation", "build_test")
 
 
@@ -162,8 +164,8 @@ def _recipe(functionality: str) -> WorldRecipe:
             " is the most, in every part; what fixes failures breaks as many others of the slice."
         )
     else:
-        note += " The source has 10 to 20 templates a functionality: every part rests on a few of them."
-    return WorldRecipe(
+        note += " Every part rests on a few templates. The base is weak on the other checks too, and they are control."
+    recipe = WorldRecipe(
         name=f"hatemoji/{functionality}",
         dataset="hatemoji",
         domain=functionality,
@@ -174,6 +176,7 @@ def _recipe(functionality: str) -> WorldRecipe:
         contributor_size=32,
         notes=note,
     )
+    return recipe if functionality == RAW else replace(recipe, slice_shares=FEW_TEMPLATES)
 
 
 HATEMOJI = WorldFamily("hatemoji", {f"hatemoji/{f}": _recipe(f) for f in (*FUNCTIONALITIES, RAW)}, load_hatemoji)

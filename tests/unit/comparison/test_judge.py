@@ -13,7 +13,7 @@ from symbio_lab.evaluation.judging import JudgeSet
 from symbio_lab.records import Interval, Patch
 from symbio_lab.scenarios.attackers import Backdoor
 from symbio_lab.surgery.head_retrain import HeadRetrain
-from tests.contracts.test_surgery import meter
+from symbio_lab.testing.surgery import free_meter as meter
 from tests.fixtures_market import tiny_market
 from tests.fixtures_models import TinyModels, known_samples, new_samples, seal_operated
 
