@@ -13,11 +13,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from symbio_lab.codec import write_json
 from symbio_lab.comparison.compare import Comparison, compare, write_rows
-from symbio_lab.comparison.market import NO_MARKET, Market
+from symbio_lab.comparison.market import NO_MARKET, Market, market_at
 from symbio_lab.comparison.plan import ComparisonPlan
 from symbio_lab.config import Settings, load_settings
 from symbio_lab.deployment.gate import gate_policy
@@ -103,6 +104,19 @@ def compare_own_data(
         write_rows(out / "results.parquet", tuple(row for c in done.values() for row in c.rows))
         write_json(out / "summary.json", overview(result))
     return result
+
+
+def market_or_none(uri: str | None, settings: Settings | None = None) -> Market:
+    """Return the market at an address, judged by our own key and those enrolled, as of now; empty means none.
+
+    Raises:
+        ConfigError: the address is not supported.
+        NotFoundError: there is no such folder.
+    """
+    if not uri:
+        return NO_MARKET
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return market_at(uri, settings or load_settings().settings, now=now)
 
 
 def overview(result: OwnComparison) -> dict[str, object]:

@@ -26,7 +26,7 @@ from symbio_lab.errors import ConfigError, NotebookFailedError, NotFoundError, S
 from symbio_lab.events import BuildProgress, Event, Listener, emit
 from symbio_lab.reports.exporting import export_html
 
-NOTEBOOKS = ("heal", "report")
+NOTEBOOKS = ("bring_your_own", "heal", "report")
 _PACKAGE = Path(__file__).resolve().parents[1]
 _MOST_SOCKET_PATH = 80
 """Longest path of a socket's folder: the system allows 108 bytes for the whole name."""
