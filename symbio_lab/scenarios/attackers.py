@@ -58,10 +58,17 @@ def attacker_key(recipe: WorldRecipe, world_seed: int, name: str) -> SigningKey:
     return scenario_key(recipe, world_seed, "attacker", name)
 
 
-def noisy_samples(samples: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
-    """Return the samples with a share ``NOISE`` of the labels (or outputs) exchanged for another of theirs."""
+def noisy_samples(samples: Sequence[Sample], seed: int, labels: Sequence[str] = ()) -> tuple[Sample, ...]:
+    """Return the samples with a share ``NOISE`` of the labels (or outputs) exchanged for another.
+
+    Args:
+        samples: clean samples.
+        seed: which are exchanged, and for what.
+        labels: the model's, to choose from where all samples carry the same.
+    """
     rng = numpy_generator(seed, "noise")
-    labels = sorted({s.expected for s in samples})
+    own = sorted({s.expected for s in samples})
+    labels = own if len(own) > 1 else sorted({*own, *labels})
     noisy = []
     for sample in samples:
         wrong = [label for label in labels if label != sample.expected]
@@ -92,7 +99,7 @@ def publish_attackers(
     """Publish the six attackers, copying the best honest contributor's words; return what the backdoor does."""
     target = min(s.expected for s in honest.samples)
     data = {
-        "noisy": noisy_samples(honest.samples, derive_seed(world_seed, recipe.name, "noisy")),
+        "noisy": noisy_samples(honest.samples, derive_seed(world_seed, recipe.name, "noisy"), model.labels),
         "backdoor": backdoor_samples(honest.samples, replay, target, derive_seed(world_seed, recipe.name, "backdoor")),
     }
     published = set(market.list_refs())

@@ -94,7 +94,8 @@ def build_pool(
     """
     check_pool(relevance, recipe.contributor_size)
     made_from = {k: v for k, v in asdict(recipe).items() if k not in ("lora", "budget_forwards", "notes")}
-    key = content_id([FORMAT, made_from, relevance, world_seed, model.digest])[:16]
+    data = [[[s.sample_id, s.group, s.facet] for s in part] for part in (sources.contributors, sources.relevance_probe)]
+    key = content_id([FORMAT, made_from, relevance, world_seed, model.digest, data])[:16]
     folder = pools / f"{recipe.name.replace('/', '-')}-{relevance}-{key}"
     market = DirectoryTransport(folder / "market")
     folder.mkdir(parents=True, exist_ok=True)

@@ -94,7 +94,8 @@ def test_no_split_of_the_helpdesk_overlaps() -> None:
 
 @pytest.fixture(scope="module")
 def clinc150() -> FailureDataset:
-    if data_root() is None:
+    root = data_root()
+    if root is None or not (root / "clinc150").is_dir():
         pytest.skip("CLINC150 NOT CHECKED: its files are not on this machine (set SYMBIO_LAB_DATA)")
     return load_dataset("clinc150")
 

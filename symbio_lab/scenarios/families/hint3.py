@@ -51,8 +51,8 @@ def _recipe(bot: str) -> WorldRecipe:
         slice_shares=(("contributors", 0.25), ("repair", 0.40), ("judge", 0.25), ("relevance_probe", 0.10)),
         contributor_size=32,
         licence="ODbL-1.0",
-        notes="The slice is a few hundred live requests: intervals are wide. One base serves all three bots; it is weak on "
-        "the live traffic of the others too, and that is control.",
+        notes="The slice is a few hundred live requests: intervals are wide. One base serves all three bots; it is "
+        "weak on the live traffic of the others too, and that is control.",
     )
 
 
