@@ -93,7 +93,7 @@ def compare(
     details = []
     cells = plan.cells()
     for number, (strategy, seed) in enumerate(cells, start=1):
-        folder = out / "cells" / plan.cell_key(strategy, seed, world.digest(), pool.digest)
+        folder = out / "cells" / plan.cell_key(strategy, seed, world.digest(), pool.key)
         if not (folder / "cell.json").is_file():
             if seed not in judges:
                 sizes = SuiteSizes(n_repair=plan.n_repair, n_replay=plan.n_replay, n_control_selection=plan.n_control)
@@ -232,7 +232,17 @@ def _run_cell(
 def _examples(suite: FailureSuite, judged: Judged) -> list[dict[str, str]]:
     """Return some judged inputs of the slice with their answers before and after."""
     outcomes = judged.on_slice
+    answers = zip(outcomes.before, outcomes.after, outcomes.right_before, outcomes.right_after, strict=True)
     return [
-        {"text": s.text, "expected": s.expected, "before": b, "after": a}
-        for s, b, a in list(zip(suite.judge.slice_holdout, outcomes.before, outcomes.after, strict=True))[:NUM_EXAMPLES]
+        {
+            "text": sample.text,
+            "expected": sample.expected,
+            "before": before,
+            "after": after,
+            "was_right": "yes" if was_right else "no",
+            "is_right": "yes" if is_right else "no",
+        }
+        for sample, (before, after, was_right, is_right) in list(zip(suite.judge.slice_holdout, answers, strict=True))[
+            :NUM_EXAMPLES
+        ]
     ]

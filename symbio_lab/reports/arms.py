@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from symbio_lab.display.bundles import Bundle
-from symbio_lab.display.examples import examples_table
+from symbio_lab.display.examples import change, examples_table
 from symbio_lab.display.numbers import NONE, count, percent, percent_range, plural, pp, pp_range
 from symbio_lab.display.prose import code, esc, fold, prose, stack
 from symbio_lab.display.strategies import strategies_figure
@@ -151,7 +151,7 @@ def healed_examples(results: Results) -> Bundle:
     best = max(tried, key=lambda n: gain_of(results, n) or 0.0)
     cell = next(c for c in results.of(best) if c.row["proposed_patch"])
     kind = "deployed" if cell.row["deployed"] else "proposed but not deployed"
-    fixed = sum(e["after"] == e["expected"] != e["before"] for e in cell.examples)
+    fixed = sum(change(e) == "✓ fixed" for e in cell.examples)
     caption = (
         f"{best}, seed {cell.seed}: {kind} patch {cell.row['proposed_patch']}. The first {len(cell.examples)} held-out "
         f"inputs of the slice, not picked: {fixed} fixed. Over all of them see the fix rate above."

@@ -66,7 +66,7 @@ def test_the_base_is_described_with_n(results: Results) -> None:
     assert "inside the slice" in text
     assert "0.0 % [0.0, 6.0]" in text
     assert "95.0 %" in text
-    assert "they are new" in text
+    assert "those it lacks are new" in text
     assert "<b>" not in failing.failing_slice(results).html
 
 
