@@ -99,17 +99,26 @@ def load_adapter(patch: Patch, *, dtype: torch.dtype = torch.float32, device: st
     )
 
 
+def layer_sizes(module: nn.Module | None) -> tuple[int, int] | None:
+    """Return (inputs, outputs) of a linear layer, that of GPT-2's ``Conv1D`` included; None for other modules."""
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    if type(module).__name__ == "Conv1D" and hasattr(module, "nf"):
+        num_in, num_out = module.weight.shape  # type: ignore[union-attr, misc]
+        return int(num_in), int(num_out)
+    return None
+
+
 def check_fits(module: nn.Module, adapter: LoadedAdapter, name: str) -> None:
     """Raise ``PatchApplyError`` unless every delta fits a linear module of the model."""
     modules = dict(module.named_modules())
     for target, (a, b) in adapter.deltas.items():
-        found = modules.get(target)
-        if not isinstance(found, nn.Linear):
+        sizes = layer_sizes(modules.get(target))
+        if sizes is None:
             raise PatchApplyError(f"{name}: the model has no linear module {target!r}")
-        if a.shape[1] != found.in_features or b.shape[0] != found.out_features or a.shape[0] != b.shape[1]:
+        if (a.shape[1], b.shape[0]) != sizes or a.shape[0] != b.shape[1]:
             raise PatchApplyError(
-                f"{name}: {target} is {found.out_features}x{found.in_features}, "
-                f"the delta {b.shape[0]}x{a.shape[1]} of rank {a.shape[0]}"
+                f"{name}: {target} is {sizes[1]}x{sizes[0]}, the delta {b.shape[0]}x{a.shape[1]} of rank {a.shape[0]}"
             )
 
 

@@ -24,6 +24,7 @@ from torch import nn
 
 from symbio_lab.budget import CostMeter, lora_step_cost
 from symbio_lab.errors import EmptySliceError, PatchApplyError
+from symbio_lab.models.adapters import layer_sizes
 from symbio_lab.models.classifier import TextClassifier
 from symbio_lab.models.generator import TextGenerator
 from symbio_lab.models.operated import HeadRows, Operated
@@ -67,7 +68,7 @@ def target_modules(module: nn.Module, settings: LoraSettings, *, exclude: str = 
     linear = {
         name: int(found.group(1))
         for name, child in module.named_modules()
-        if isinstance(child, nn.Linear) and name != exclude and (found := _LAYER.search(name))
+        if layer_sizes(child) is not None and name != exclude and (found := _LAYER.search(name))
     }
     if settings.targets == "query_value":
         linear = {n: layer for n, layer in linear.items() if n.rsplit(".", 1)[-1] in _QUERY_VALUE}
@@ -137,7 +138,13 @@ def _inject(module: nn.Module, settings: LoraSettings, targets: tuple[str, ...],
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, target_modules=list(targets), lora_dropout=0.0, bias="none"
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        target_modules=list(targets),
+        lora_dropout=0.0,
+        bias="none",
+        # GPT-2's layers keep their weights the other way round.
+        fan_in_fan_out=not isinstance(module.get_submodule(targets[0]), nn.Linear),
     )
     inject_adapter_in_model(config, module)
     generator = torch_generator(seed, "lora_init")

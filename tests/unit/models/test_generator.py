@@ -130,3 +130,31 @@ def test_evaluate_metrics_agree_with_the_model(model: Any) -> None:
         right = [model.is_correct(o, g) for o, g in zip(outputs, gold, strict=True)]
         assert metric(outputs, gold) == sum(right) / 4
     assert exact_match([], []) is None
+
+
+def test_a_gpt2_like_model_is_trained_and_patched_too(tmp_path: Any) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from symbio_lab.surgery.lora import LoraReplay
+    from symbio_lab.surgery.lora_training import LoraSettings
+    from symbio_lab.testing.surgery import free_meter
+
+    folder = TinyModels(tmp_path).folder("llama")
+    tokenizer = load_generator(folder, device="cpu").tokenizer
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        ends = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
+        config = GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=32, n_layer=2, n_head=4, **ends)
+        network = GPT2LMHeadModel(config)
+    model = TextGenerator(network, tokenizer, model_id="gpt2", digest="0" * 64, max_new_tokens=4)
+    samples = generation_samples(8)
+    digest, before = model.weights_digest(), model.predict([s.text for s in samples])
+    settings = LoraSettings(rank=8, targets="all_linear", min_steps=60, learning_rate=2e-2)
+    operated = LoraReplay(settings).operate(model, samples, samples, seed=0, meter=free_meter())
+    assert any(name.endswith("c_attn") for name in operated.deltas)
+    assert all(b.shape[0] in (32, 96, 128) for _, b in operated.deltas.values())
+    with model.applied_adapter(operated.to_adapter(), "trial"):
+        assert model.predict([s.text for s in samples]) != before
+        after = model.answer_loss([s.text for s in samples], [s.expected for s in samples])
+    assert after < model.answer_loss([s.text for s in samples], [s.expected for s in samples])
+    assert (model.weights_digest(), model.predict([s.text for s in samples])) == (digest, before)
