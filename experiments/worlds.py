@@ -82,8 +82,8 @@ def describe(name: str, pools: tuple[str, ...]) -> dict:
 def table(out: Path) -> str:
     """Return the finished worlds as a Markdown table."""
     lines = [
-        "| world | labels | base inside, outside, % | base train / contributors / repair (failures) / judge / "
-        "control / probe | facets | realised relevance high, medium, low, null, pp | pools built, s |",
+        "| world | labels | base inside, outside, % (n) | base train / replay / contributors / repair (failures) / judge "
+        "/ control / probe / out of scope | facets | realised relevance (best fix rate) high, medium, low, null | pools, s |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in scenario_names():
@@ -92,14 +92,17 @@ def table(out: Path) -> str:
             continue
         row = read_json(path)
         n, pools = row["sizes"], row["pools"]
-        shares = ", ".join(f"{100 * row[k]['value']:.1f} (n = {row[k]['n']})" for k in ("inside", "outside"))
+        kind = "outputs" if row["task_type"] == "text_generation" else row["label_shift"]
+        shares = ", ".join(f"{100 * row[k]['value']:.1f} ({row[k]['n']})" for k in ("inside", "outside"))
         sizes = (
-            f"{n['base_train']} / {n['contributors']} / {n['repair']} ({row['failures_for_repair']}) / {n['judge']} / "
-            f"{n['control']} / {n['probe']} + {n['probe_control']}"
+            f"{n['base_train']} / {n['replay']} / {n['contributors']} / {n['repair']} ({row['failures_for_repair']}) / "
+            f"{n['judge']} / {n['control']} / {n['probe']} + {n['probe_control']} / {n['out_of_scope']}"
         )
-        gains = ", ".join(f"{pools[p]['realised_pp']:+.2f}" if p in pools else "-" for p in POOLS)
+        gains = ", ".join(
+            f"{pools[p]['realised_pp']:+.2f} ({100 * pools[p]['fix_rate']:.0f} %)" if p in pools else "-" for p in POOLS
+        )
         seconds = round(sum(p["build_wall_s"] for p in pools.values()))
-        lines.append(f"| `{name}` | {row['label_shift']} | {shares} | {sizes} | {n['facets']} | {gains} | {seconds} |")
+        lines.append(f"| `{name}` | {kind} | {shares} | {sizes} | {n['facets']} | {gains} | {seconds} |")
     return "\n".join(lines)
 
 
