@@ -82,8 +82,9 @@ def describe(name: str, pools: tuple[str, ...]) -> dict:
 def table(out: Path) -> str:
     """Return the finished worlds as a Markdown table."""
     lines = [
-        "| world | labels | base inside, outside, % (n) | base train / replay / contributors / repair (failures) / judge "
-        "/ control / probe / out of scope | facets | realised relevance (best fix rate) high, medium, low, null | pools, s |",
+        "| world | labels | base inside, outside, % (n) | base train / replay / contributors / repair (failures) / "
+        "judge / control / probe / out of scope | facets | realised relevance (best fix rate) high, medium, low, null "
+        "| pools, s |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in scenario_names():
