@@ -15,8 +15,8 @@
 # # Bring your own model and data
 #
 # You have a classifier or a causal language model, saved with `save_pretrained` or on the Hub, and a table of its
-# traffic with gold labels. This notebook runs the model over the table, takes one slice of the failures, heals it in
-# several ways under one budget and one judge, and shows which was better, with intervals.
+# traffic with gold labels. This notebook runs the model over the table, takes one slice of the traffic on which it
+# fails, heals it in several ways under one budget and one judge, and shows which was better, with intervals.
 #
 # Without changes it uses an example that it writes itself: a help desk classifier that never learned about warranty.
 # Set `model` and `data` to your own, name your columns, and run all cells. The same from a terminal:
@@ -28,9 +28,12 @@ model: str = "example"  # folder or Hub id of a sequence classifier or causal la
 data: str = ""  # CSV, JSONL (also .gz), Parquet, or a Hub dataset
 text_field: str = "text"  # column of the input
 label_field: str = "intent"  # column of the gold label or output
-slice: str = "topic=warranty"  # FIELD=VALUE: what fails
+slice_field: str = "topic"  # column whose value says what fails; empty: the failure patterns, largest first
+slice_value: str = "warranty"  # its value
+group_field: str = ""  # column of what splits keep together (conversation, template); empty: near duplicates
 train: str = ""  # table that the model was trained on: replay; none uses other traffic
 market: str = ""  # folder of patches; none: arms that adopt say so
+task: str = ""  # text_classification or text_generation; empty: as the model's configuration says
 strategies: list = ["noop", "surgery_only", "marketplace_first"]
 n_repair: int = 16  # labelled failures given to the healer, those for the decision included
 seeds: list = [0]  # each draws its own incident
@@ -58,10 +61,33 @@ if model == "example":
 # into what the healer gets and what it is judged on. Rows outside the slice show what healing breaks.
 
 # %%
-own = OwnData(data, text_field, label_field, slice=slice, train=train or None)
+own = OwnData(
+    data,
+    text_field,
+    label_field,
+    slice=f"{slice_field}={slice_value}" if slice_field else None,
+    group_field=group_field or None,
+    train=train or None,
+)
 plan = ComparisonPlan("", strategies=tuple(strategies), seeds=tuple(seeds), n_repair=n_repair, gate=gate)
-done = compare_own_data(model, own, Path(out), plan=plan, market=market_or_none(market), listener=PlainProgress())
-results = collect_results(done.out)
+done = compare_own_data(
+    model,
+    own,
+    Path(out),
+    plan=plan,
+    market=market_or_none(market),
+    task=task or None,
+    listener=PlainProgress(),
+)
+print("compared:", *done.comparisons, sep="\n  ")
+print(*(f"left out: {reason}" for reason in done.left_out), *done.notes, sep="\n")
+
+# %% [markdown]
+# The first slice is shown below; each has its own folder, and `symbio report` makes a page of it.
+
+# %%
+first = next(iter(done.comparisons.values()))
+results = collect_results(first.out)
 
 # %% [markdown]
 # ## What fails
@@ -90,4 +116,4 @@ arms.arms_figure(results)
 arms.healed_examples(results)
 
 # %% [markdown]
-# `symbio report` with the folder `out` writes the whole story as one page.
+# The whole story as one page: `symbio report` with the folder of the slice.

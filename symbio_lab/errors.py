@@ -126,12 +126,17 @@ class UnknownLabelsError(ModelError):
 
     code = "unknown_labels"
 
-    def __init__(self, labels: Sequence[str]) -> None:
-        shown = ", ".join(sorted(labels)[:8]) + (" ..." if len(labels) > 8 else "")
+    def __init__(self, labels: Sequence[str], *, known: Sequence[str] = (), hint: str | None = None) -> None:
+        """Name the labels, and those that the model has where ``known`` lists them."""
+        has = f"; it has: {_first(known)}" if known else ""
         super().__init__(
-            f"the model has no head row for {len(labels)} label(s): {shown}",
-            hint="use label_shift='new' so that patches may add rows, or map the labels to the model's own",
+            f"the model has no head row for {len(labels)} label(s): {_first(sorted(labels))}{has}",
+            hint=hint or "use label_shift='new' so that patches may add rows, or map the labels to the model's own",
         )
+
+
+def _first(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(f"{name:.60}" for name in names[:most]) + (" ..." if len(names) > most else "")
 
 
 class BaseMismatchError(ModelError):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from symbio_lab.cli.compare_output import print_comparison, summary_table
 from symbio_lab.cli.heal import check_plan
-from symbio_lab.cli.own_data import check_exclusive, compare_own, print_own
+from symbio_lab.cli.own_data import compare_own, exclusive_problems, print_own
 from symbio_lab.cli.printing import print_json, print_table
 from symbio_lab.cli.progress import progress
 from symbio_lab.cli.session import JsonFlag, session_of
-from symbio_lab.errors import ConfigError
 
 DEFAULT_STRATEGIES = "noop,null_pool,best_single,surgery_only,marketplace_first"
 
@@ -23,21 +22,24 @@ def compare(
     scenario: Annotated[str | None, typer.Option(help="A world: helpdesk (default), clinc150/travel ...")] = None,
     model: Annotated[str | None, typer.Option(help="Your own model: folder or Hub id. Needs --data.")] = None,
     data: Annotated[str | None, typer.Option(help="Its labelled traffic: CSV, JSONL (.gz), Parquet, Hub id.")] = None,
-    text_field: Annotated[str, typer.Option(help="Column of the input text.")] = "text",
-    label_field: Annotated[str, typer.Option(help="Column of the gold label or output.")] = "label",
+    text_field: Annotated[str | None, typer.Option(help="Column of the input text; default: text.")] = None,
+    label_field: Annotated[str | None, typer.Option(help="Column of the gold label or output; default: label.")] = None,
     slice_: Annotated[str | None, typer.Option("--slice", help="FIELD=VALUE; default: failure patterns.")] = None,
     group_field: Annotated[str | None, typer.Option(help="Column of what splits keep together.")] = None,
+    domain_field: Annotated[str | None, typer.Option(help="Column whose values the failure patterns are.")] = None,
     train: Annotated[str | None, typer.Option(help="Table that the model learned from: replay.")] = None,
     market: Annotated[str | None, typer.Option(help="Folder of patches; default: none.")] = None,
     task: Annotated[
         str | None, typer.Option(help="text_classification or text_generation; default: the model's.")
     ] = None,
-    max_rows: Annotated[int, typer.Option(help="Rows kept of a table, evenly drawn.")] = 50_000,
-    pool: Annotated[str, typer.Option(help="Relevance of the pool: null, low, medium or high.")] = "high",
+    max_rows: Annotated[int | None, typer.Option(help="Rows kept of a table, evenly drawn; default: 50,000.")] = None,
+    pool: Annotated[
+        str | None, typer.Option(help="Relevance of the pool: null, low, medium or high (default).")
+    ] = None,
     strategies: Annotated[str, typer.Option(help="Names, separated by commas.")] = DEFAULT_STRATEGIES,
     n_repair: Annotated[int, typer.Option(help="Labelled failures given, at least 2.")] = 16,
     seeds: Annotated[str, typer.Option(help="Whole numbers, separated by commas.")] = "0",
-    world_seed: Annotated[int, typer.Option(help="Draws the base and the pool.")] = 0,
+    world_seed: Annotated[int | None, typer.Option(help="Draws the base and the pool; default: 0.")] = None,
     contributor_size: Annotated[int | None, typer.Option(help="32, 128 or 512; default: the world's.")] = None,
     gate: Annotated[str, typer.Option(help="lab or strict.")] = "lab",
     budget_forwards: Annotated[float | None, typer.Option(help="Forwards-equivalent; default: by world.")] = None,
@@ -51,18 +53,20 @@ def compare(
     from symbio_lab.comparison.compare import compare as run_comparison
     from symbio_lab.comparison.plan import ComparisonPlan
 
-    check_exclusive(
-        scenario, model, data=data, slice=slice_, train=train, market=market, task=task, group_field=group_field
-    )
-    scenario = scenario or "helpdesk"
-    numbers, problems = parse_seeds(seeds)
+    own_flags: dict[str, Any] = {"data": data, "text_field": text_field, "label_field": label_field, "slice": slice_}
+    own_flags |= {"group_field": group_field, "domain_field": domain_field, "train": train, "market": market}
+    own_flags |= {"task": task, "max_rows": max_rows}
+    of_scenario: dict[str, Any] = {"pool": pool, "world_seed": world_seed, "contributor_size": contributor_size}
+    problems = exclusive_problems(scenario, model, own_flags, of_scenario)
+    numbers, wrong = parse_seeds(seeds)
+    scenario, pool = scenario or "helpdesk", pool or "high"
     plan = ComparisonPlan(
         scenario,
         pool=pool,
         strategies=names_of(strategies),
         # A stand-in when the seeds themselves are wrong, so that all else is checked too.
         seeds=numbers or (0,),
-        world_seed=world_seed,
+        world_seed=world_seed or 0,
         n_repair=n_repair,
         n_control=n_control,
         contributor_size=contributor_size,
@@ -70,13 +74,10 @@ def compare(
         budget_forwards=budget_forwards,
         max_marketplace_patches=max_patches,
     )
-    if model is not None and data is not None:
-        from symbio_lab.scenarios.own_data import OwnData
-
-        if problems:
-            raise ConfigError(problems)
-        own = OwnData(data, text_field, label_field, slice_, group_field, train, max_rows)
-        print_own(compare_own(session_of(context), model, own, plan, market, task, out, report), as_json)
+    problems += wrong
+    if model is not None:
+        found = compare_own(session_of(context), model, own_flags, plan, out=out, report=report, problems=problems)
+        print_own(found, as_json)
         return
     check_plan(plan, tuple(problems))
     settings = session_of(context).settings

@@ -15,6 +15,7 @@ from symbio_lab.marketplace.opening import open_transport
 from symbio_lab.marketplace.overlay import OverlayTransport
 from symbio_lab.marketplace.snapshot import snapshot_digest
 from symbio_lab.marketplace.transport import Transport
+from symbio_lab.records import content_id
 from symbio_lab.scenarios.attackers import Backdoor
 from symbio_lab.scenarios.pool import Pool
 from symbio_lab.scenarios.population import NOW
@@ -39,6 +40,13 @@ class Market:
     """What the backdoored patch of a pool does, for the judge."""
     now: str = NOW
     """UTC time at which expiry is judged."""
+    rules: str = ""
+    """Content id of the trust rules of a user's own market; a pool's rules follow from the pool."""
+
+    @property
+    def key(self) -> str:
+        """What names market and rules in the keys of cells: another enrolled key is another market."""
+        return content_id([self.digest, self.rules]) if self.rules else self.digest
 
     def view(self, overlay: Path, store: Path, embed: Any) -> tuple[MarketplaceClient | None, OverlayTransport | None]:
         """Return a cell's client and the overlay that takes its contributions; (None, None) without a market."""
@@ -74,4 +82,12 @@ def market_at(uri: str, settings: Settings, *, now: str, policy: TrustPolicy | N
     if isinstance(transport, DirectoryTransport) and not transport.path.is_dir():
         raise NotFoundError(f"there is no market at {uri}", hint="check the address; symbio market publish makes one")
     rules = policy if policy is not None else enrolled_policy(settings)
-    return Market(uri, transport, rules, snapshot_digest(transport), now=now)
+    return Market(uri, transport, rules, snapshot_digest(transport), now=now, rules=_rules_id(rules))
+
+
+def _rules_id(policy: TrustPolicy) -> str:
+    """Return the content id of what a policy lets through; names for people to read are no rule."""
+    keys = [[keyid, key.known, sorted(key.namespaces)] for keyid, key in sorted(policy.keys.items())]
+    limits = [policy.min_level, policy.min_evaluators, policy.max_file_bytes, policy.max_total_bytes, policy.max_rank]
+    sets = [sorted(policy.revoked), sorted(policy.trusted), sorted(policy.licences)]
+    return content_id([keys, limits, sets, policy.check_expiry])

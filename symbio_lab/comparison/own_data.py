@@ -11,7 +11,8 @@ Example::
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,11 +23,22 @@ from symbio_lab.comparison.market import NO_MARKET, Market, market_at
 from symbio_lab.comparison.plan import ComparisonPlan
 from symbio_lab.config import Settings, load_settings
 from symbio_lab.deployment.gate import gate_policy
+from symbio_lab.errors import ConfigError
 from symbio_lab.events import Listener
+from symbio_lab.models.generator import TextGenerator
 from symbio_lab.models.loading import load_model, use_threads
 from symbio_lab.models.protocol import PatchableModel
-from symbio_lab.scenarios.own_data import OwnData as OwnData
-from symbio_lab.scenarios.own_data import own_worlds
+from symbio_lab.records import TASK_TYPES, content_id
+from symbio_lab.scenarios.own_data import PREFIX, own_worlds
+from symbio_lab.scenarios.own_tables import OwnData as OwnData
+from symbio_lab.scenarios.own_tables import OwnTables, read_own
+
+MAX_ANSWER_TOKENS = 256
+"""Longest answer that a generator is let write, however long the gold outputs are."""
+SPARE_TOKENS = 8
+"""A model may spell a gold output in a few more tokens than its tokenizer would."""
+ORACLE = "oracle_best"
+"""The one reference arm that a market of unknown contributors allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +49,14 @@ class OwnComparison:
     comparisons: Mapping[str, Comparison]
     """Slice -> its comparison."""
     left_out: tuple[str, ...]
-    """Patterns that were too small, with the reason."""
+    """Patterns that were not compared, with the reason."""
     accuracy: float
-    """Of the model on all rows, in [0, 1]."""
+    """Of the model on all rows kept, in [0, 1]."""
     num_rows: int
     market: str
     """Address of the market, or ``none``."""
+    notes: tuple[str, ...] = ()
+    """What was merged, renamed or left out, in sentences."""
 
 
 def compare_own_data(
@@ -70,17 +84,53 @@ def compare_own_data(
         listener: told about every step.
 
     Raises:
-        ConfigError: the plan is wrong; all problems at once.
+        ConfigError: the plan or the settings of the data are wrong; all problems at once.
+        DataError: the data cannot be used; EmptySliceError: too few failures or controls.
         ModelUnresolvedError: there is no such model, or without safetensors weights.
         WrongTaskError: the model serves another task.
-        DataError: the data cannot be used; EmptySliceError: too few failures or controls.
+        UnknownLabelsError: the gold labels are not the model's, or it is unclear which is meant.
         StorageError: ``out`` cannot be written; finished cells stay.
     """
     settings = settings or load_settings().settings
+    asked = own_plan(plan or ComparisonPlan(""), market)
+    if problems := own_problems(asked, own, market, task):
+        raise ConfigError(problems)
     use_threads(settings.num_threads)
-    references = ("oracle_best",) if market.transport is not None else ()
-    asked = replace(
-        plan or ComparisonPlan(""),
+    # Tables before the model: a wrong column should not wait for gigabytes of weights.
+    tables = read_own(own)
+    if isinstance(model, str | Path):
+        model = load_model(model, task=task, device=settings.device, dtype=settings.dtype)
+        if isinstance(model, TextGenerator):
+            model.max_new_tokens = _answer_tokens(model, tables)
+    found = own_worlds(
+        model,
+        tables,
+        settings,
+        n_repair=asked.n_repair,
+        min_controls=gate_policy(asked.gate).min_controls,
+        task=task,
+        listener=listener,
+    )
+    folders = folder_names(world.name.removeprefix(PREFIX) for world in found.worlds)
+    done: dict[str, Comparison] = {}
+    for world in found.worlds:
+        name = world.name.removeprefix(PREFIX)
+        folder = out if own.slice else out / folders[name]
+        of_slice = replace(asked, scenario=world.name)
+        done[name] = compare(of_slice, folder, settings=settings, listener=listener, world=world, market=market)
+    notes = (*found.notes, market_note(market))
+    result = OwnComparison(out, done, found.left_out, found.accuracy, found.num_rows, market.name, notes)
+    if not own.slice:
+        write_rows(out / "results.parquet", tuple(row for c in done.values() for row in c.rows))
+        write_json(out / "summary.json", overview(result))
+    return result
+
+
+def own_plan(plan: ComparisonPlan, market: Market) -> ComparisonPlan:
+    """Return a plan for own data: reference arms that cannot exist there are left out."""
+    references = (ORACLE,) if market.transport is not None else ()
+    return replace(
+        plan,
         scenario="own",
         pool=market.name,
         own_data=True,
@@ -88,22 +138,41 @@ def compare_own_data(
         world_seed=0,
         reference_arms=references,
     )
-    asked.check()
-    if isinstance(model, str | Path):
-        model = load_model(model, task=task, device=settings.device, dtype=settings.dtype)
-    gate = gate_policy(asked.gate)
-    found = own_worlds(model, own, settings, n_repair=asked.n_repair, min_controls=gate.min_controls, listener=listener)
-    done: dict[str, Comparison] = {}
-    for world in found.worlds:
-        name = world.recipe.domain
-        folder = out if own.slice else out / slug(name)
-        of_slice = replace(asked, scenario=world.name)
-        done[name] = compare(of_slice, folder, settings=settings, listener=listener, world=world, market=market)
-    result = OwnComparison(out, done, found.left_out, found.accuracy, found.num_rows, market.name)
-    if not own.slice:
-        write_rows(out / "results.parquet", tuple(row for c in done.values() for row in c.rows))
-        write_json(out / "summary.json", overview(result))
-    return result
+
+
+def own_problems(plan: ComparisonPlan, own: OwnData, market: Market, task: str | None) -> list[str]:
+    """Return everything that is wrong with a request, before anything is read.
+
+    Args:
+        plan: as ``own_plan`` returns it.
+        own: the data and how to read them.
+        market: what marketplace arms may search.
+        task: the task type asked for, or None.
+    """
+    problems = own.problems()
+    try:
+        plan.check()
+    except ConfigError as error:
+        problems += error.problems
+    if task not in (None, *TASK_TYPES):
+        problems.append(f"unknown task {task!r}; use {' or '.join(TASK_TYPES)}")
+    if "surgery_donor_data" in plan.strategies:
+        problems.append("surgery_donor_data needs the contributors of a scenario's pool; own data have none")
+    if ORACLE in plan.strategies and market.transport is None:
+        problems.append(f"{ORACLE} needs a market: give one with --market")
+    return problems
+
+
+def market_note(market: Market) -> str:
+    """Return what the market allows, in a sentence."""
+    if market.transport is None:
+        return (
+            "No market was given: arms that adopt patches find none, and the reference arms oracle_best and "
+            "surgery_donor_data are left out."
+        )
+    return (
+        "The reference arm surgery_donor_data is left out: on which data the market's patches were trained is unknown."
+    )
 
 
 def market_or_none(uri: str | None, settings: Settings | None = None) -> Market:
@@ -126,8 +195,12 @@ def overview(result: OwnComparison) -> dict[str, object]:
         "accuracy": result.accuracy,
         "num_rows": result.num_rows,
         "market": result.market,
-        "slices": {name: {"folder": slug(name), **c.summary} for name, c in result.comparisons.items()},
+        "slices": {
+            name: {"folder": c.out.relative_to(result.out).as_posix(), **c.summary}
+            for name, c in result.comparisons.items()
+        },
         "left_out": list(result.left_out),
+        "notes": list(result.notes),
     }
 
 
@@ -138,3 +211,20 @@ def slug(name: str) -> str:
     'requests-of-lost-card'
     """
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "slice"
+
+
+def folder_names(names: Iterable[str]) -> dict[str, str]:
+    """Return name -> folder name, all different.
+
+    >>> folder_names(["topic=a b", "topic=c"])
+    {'topic=a b': 'topic-a-b', 'topic=c': 'topic-c'}
+    """
+    slugs = {name: slug(name) for name in names}
+    times = Counter(slugs.values())
+    return {n: s if times[s] == 1 else f"{s}-{content_id(n)[:8]}" for n, s in slugs.items()}
+
+
+def _answer_tokens(model: TextGenerator, tables: OwnTables) -> int:
+    """Return how many tokens an answer may have: the longest gold output and some, since longer ones are wrong."""
+    longest = max(len(model.encode_answer(s.expected)) for s in tables.data.samples)
+    return min(longest + SPARE_TOKENS, MAX_ANSWER_TOKENS)

@@ -76,7 +76,8 @@ def _best(strategies: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> 
 def _break_even(strategies: Mapping[str, Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> float | None:
     """Return the number of incidents after which the pool's training is paid back by cheaper healing.
 
-    None when one of the two arms is missing, or when adopting is not cheaper than operating.
+    None when one of the two arms is missing, when adopting is not cheaper than operating, or when nothing is known of
+    what the pool cost (a user's own market, or none).
     """
     if not {"best_single", "surgery_only"} <= set(strategies):
         return None
@@ -84,4 +85,4 @@ def _break_even(strategies: Mapping[str, Mapping[str, Any]], rows: Sequence[Mapp
         strategies["surgery_only"]["cost_forwards_equivalent"] - strategies["best_single"]["cost_forwards_equivalent"]
     )
     pool = max((float(r["pool_forwards_equivalent"]) for r in rows), default=0.0)
-    return math.ceil(pool / saved) if saved > 0 else None
+    return math.ceil(pool / saved) if saved > 0 and pool > 0 else None

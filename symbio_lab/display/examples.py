@@ -47,9 +47,7 @@ def around_difference(text: str, other: str) -> str:
     if len(text) <= MAX_SHOWN:
         return text
     words, others = text.split(), other.split()
-    first = next(
-        (i for i, (a, b) in enumerate(zip(words, others, strict=False)) if a != b), min(len(words), len(others))
-    )
+    first = next((i for i, word in enumerate(words) if i >= len(others) or word != others[i]), len(words))
     first = min(first, max(len(words) - AFTER, 0))
     start, stop = max(first - BEFORE, 0), first + AFTER
     shown = " ".join(words[start:stop])

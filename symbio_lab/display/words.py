@@ -25,7 +25,7 @@ STATUSES = {
     "healed": "accepted by the gate and deployed",
     "rejected": "the gate rejected the candidate; the base stays",
     "undecided": "too few samples for the gate to decide; the base stays",
-    "no_patch_found": "no candidate did better than doing nothing; the base stays",
+    "no_patch_found": "there was no candidate, or none did better than doing nothing; the base stays",
     "no_op": "nothing was tried",
     "budget_exceeded": "the budget ended first; the base stays",
     "timeout": "the wall limit ended the run; the base stays",

@@ -106,15 +106,22 @@ def _pattern(
     )
 
 
+def words_of(text: str) -> frozenset[str]:
+    """Return the words of a text that a pattern may be named by.
+
+    >>> sorted(words_of("Is it a Flight?"))
+    ['flight']
+    """
+    return frozenset(_WORD.findall(text.lower()))
+
+
 def typical_words(inside: Sequence[str], everywhere: Sequence[str]) -> tuple[str, ...]:
     """Return the words that set a slice apart, most typical first.
 
     >>> typical_words(["book a flight", "a flight to rome"], ["pay a bill", "book a flight", "a flight to rome"])[0]
     'flight'
     """
-    slice_counts, counts = (
-        Counter(w for t in texts for w in set(_WORD.findall(t.lower()))) for texts in (inside, everywhere)
-    )
+    slice_counts, counts = (Counter(w for t in texts for w in words_of(t)) for texts in (inside, everywhere))
     score = {}
     for word, count in slice_counts.items():
         share, overall = count / len(inside), (counts[word] + 1) / (len(everywhere) + 1)

@@ -138,9 +138,21 @@ def references_note(results: Results) -> Bundle:
         "pool would be worth to a surgeon who had it",
     }
     shown = [f"{code(name)} {text}" for name, text in texts.items() if name in results.arms]
-    if not shown:
-        return prose()
-    return prose(f"Reference arms read what no healer may and do not compete. {'. '.join(shown)}.", tone="note")
+    said = f"Reference arms read what no healer may and do not compete. {'. '.join(shown)}." if shown else ""
+    missing = _missing_references(results)
+    return prose(said, missing, tone="note") if said or missing else prose()
+
+
+def _missing_references(results: Results) -> str:
+    """Return which reference arms own data cannot have, and why."""
+    if not results.plan.get("own_data"):
+        return ""
+    if results.plan["pool"] == "none":
+        return f"Without a market there are no reference arms {code('oracle_best')} and {code('surgery_donor_data')}."
+    return (
+        f"There is no reference arm {code('surgery_donor_data')}: on which data the market's patches were trained is "
+        "unknown."
+    )
 
 
 def healed_examples(results: Results) -> Bundle:

@@ -108,6 +108,8 @@ def refusals(results: Results) -> Bundle:
 def poisoned(results: Results) -> Bundle:
     """Return what became of the noisy and the backdoored patch: a valid signature says who, not how good."""
     backdoor = results.world["pool"].get("backdoor")
+    if results.plan["pool"] == "none":
+        return prose("There was no market, so there were no such patches.")
     if backdoor is None:
         return prose(f"The lab put no patch into this market on purpose ({code(results.plan['pool'])}).")
     intro = prose(

@@ -43,20 +43,29 @@ def failing_slice(results: Results) -> Bundle:
 
 MAX_FACETS = 30
 """Facets of the slice that are named, at most."""
+MAX_OUTPUTS = 5
+"""Right outputs of a generator that are named, at most."""
 
 
 def _knowledge(world: Mapping[str, Any], labels: Sequence[str]) -> str:
     """Return what there is to know of the slice, and what the base lacks."""
     named = ", ".join(code(label) for label in labels[:MAX_FACETS]) + (" ..." if len(labels) > MAX_FACETS else "")
-    if world.get("task_type") == "text_generation":
-        return f"What there is to know of it, in {plural(len(labels), 'part')}: {named}. The base writes other outputs."
+    parts = plural(len(labels), "part")
+    generates = world.get("task_type") == "text_generation"
+    if "contributors" not in world["pool"] and generates:
+        some = "; ".join(code(label) for label in labels[:MAX_OUTPUTS])
+        return f"The slice has {plural(len(labels), 'right output')}, such as {some}. The base writes others."
+    if generates:
+        return f"What there is to know of it, in {parts}: {named}. The base writes other outputs."
     if world["label_shift"] == "new":
         return (
             f"The slice has {plural(len(labels), 'label')}: {named}. The base knows "
             f"{plural(int(world['num_base_labels']), 'label')}; those it lacks are new, so a patch must bring its own "
             "rows for the head."
         )
-    return f"What there is to know of it, in {plural(len(labels), 'part')}: {named}. The base has the labels but errs."
+    if "contributors" not in world["pool"]:
+        return f"The slice has {plural(len(labels), 'label')}, known to the base: {named}."
+    return f"What there is to know of it, in {parts}: {named}. The base has the labels but errs."
 
 
 def _caveats(world: Mapping[str, Any]) -> str:
@@ -65,9 +74,14 @@ def _caveats(world: Mapping[str, Any]) -> str:
         "Splits share no exact text; groups could not be kept apart." if world.get("disjoint_by") == "text" else ""
     )
     facts = world.get("facts") or {}
-    left = facts.get("rows_left_out")
-    drawn = f"{count(left)} rows of the table were left out, evenly drawn." if left else ""
-    return " ".join(esc(part) for part in (str(world.get("notes") or ""), by_text, drawn) if part)
+    drawn = ""
+    if "accuracy" in facts:
+        drawn = (
+            f"The model is right on {percent(facts['accuracy'])} of the {count(facts['num_rows'])} rows of "
+            f"{world['dataset']}; {count(facts['slice_rows'])} belong to this slice, and it is wrong on "
+            f"{count(facts['slice_failures'])} of these."
+        )
+    return " ".join(esc(part) for part in (drawn, str(world.get("notes") or ""), by_text) if part)
 
 
 def _base_table(results: Results) -> Bundle:

@@ -108,6 +108,8 @@ def _is_first(results: Results, name: str, seed: int) -> bool:
 def _against(results: Results) -> str:
     """Return the best marketplace arm against the best surgery arm: the lab's question on this incident."""
     sides = best_by_family(results)
+    if results.plan["pool"] == "none":
+        return "There was no market, so adopting and operating are not compared."
     if len(sides) < 2:
         return ""
     adopt, operate = sides["marketplace"], sides["surgery"]

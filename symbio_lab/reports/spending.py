@@ -32,6 +32,8 @@ def accounts_table(results: Results) -> Bundle:
         Column("pool", number=True),
         *(Column(f"amortised, J = {j}", number=True) for j in AMORTISED),
     ]
+    # Of a user's own market nobody knows what its patches cost, so nothing can be shared out.
+    known = "contributors" in results.world["pool"]
     rows: list[TableRow] = []
     for name in results.arms:
         of_arm = [cell.row for cell in results.of(name)]
@@ -49,7 +51,7 @@ def accounts_table(results: Results) -> Bundle:
                 seconds(figure("cost_cpu_s")),
                 num_bytes(figure("cost_bytes")),
                 pool,
-                *(count(figure(f"amortised_forwards_equivalent_j{j}")) for j in AMORTISED),
+                *(count(figure(f"amortised_forwards_equivalent_j{j}")) if known else NONE for j in AMORTISED),
             ]
         )
     caption = (
@@ -70,6 +72,9 @@ def break_even(results: Results) -> Bundle:
             f"difference pays for the pool's training after {plural(int(number), 'incident')} of this kind. Cost "
             "alone: it does not say that the two heal equally well."
         )
+    if "contributors" not in results.world["pool"]:
+        why = "there was no market" if results.plan["pool"] == "none" else "what the market's patches cost is unknown"
+        return prose(f"Break-even is not stated: {why}.")
     if {"best_single", "surgery_only"} <= set(results.strategies):
         return prose(
             f"Break-even: none. Healing by {code('best_single')} did not cost less than by {code('surgery_only')}, "

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from symbio_lab.errors import DataError, EmptySliceError
 from symbio_lab.models.protocol import PatchableModel
-from symbio_lab.monitor.patterns import failure_records, find_patterns, typical_words
+from symbio_lab.monitor.patterns import failure_records, find_patterns, typical_words, words_of
 from symbio_lab.records import Sample
 
-Predicate = Callable[[Sample], bool]
-"""Whether a row belongs to the slice."""
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Some rows of the data."""
+
+    name: str
+    """For people and folders, e.g. ``topic=returns``."""
+    about: str
+    """What its requests are about, in the words that a search uses, e.g. ``returns``."""
+    holds: Callable[[Sample], bool]
+    """Whether a row belongs to it."""
 
 
 def slice_of(text: str) -> tuple[str, str]:
@@ -30,9 +39,9 @@ def slice_of(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def value_is(value: str) -> Predicate:
-    """Return the predicate of a named slice: rows whose column (read as their domain) has this value."""
-    return lambda sample: sample.domain == value
+def value_slice(field: str, value: str) -> Slice:
+    """Return the slice of a column's value: rows whose column, read as their domain, has it."""
+    return Slice(f"{field}={value}", value, lambda sample: sample.domain == value)
 
 
 def check_slice(
@@ -45,8 +54,8 @@ def check_slice(
     """
     inside = sum(s.domain == value for s in samples)
     if not inside:
-        common = ", ".join(v for v, _ in Counter(s.domain for s in samples).most_common(8))
-        raise EmptySliceError(f"no row has {name}={value}", hint=f"values of {name}: {common}")
+        common = ", ".join(v for v, _ in Counter(s.domain for s in samples if s.domain).most_common(8))
+        raise EmptySliceError(f"no row has {name}={value}", hint=f"values of {name}: {common or 'none'}")
     if inside < n_repair:
         raise EmptySliceError(f"{inside} rows have {name}={value}, fewer than --n-repair {n_repair}")
     check_controls(round((1 - held_back) * (len(samples) - inside)), min_controls)
@@ -62,15 +71,24 @@ def check_controls(num_controls: int, min_controls: int) -> None:
 
 
 def failure_patterns(
-    model: PatchableModel, samples: Sequence[Sample], outputs: Sequence[str], wrong: Sequence[bool]
-) -> dict[str, Predicate]:
-    """Return predicates of the failure patterns by name, the largest first.
+    model: PatchableModel,
+    samples: Sequence[Sample],
+    outputs: Sequence[str],
+    wrong: Sequence[bool],
+    *,
+    domain_field: str | None = None,
+) -> tuple[Slice, ...]:
+    """Return the failure patterns as slices, the one with most failures first.
+
+    Patterns are the values of ``domain_field`` where it is named; else the gold labels (classification), or the words
+    that are most typical of the failures (generation). Rows that the model gets right belong to a pattern as well.
 
     Args:
         model: who answered.
         samples: all rows, (N,).
         outputs: its answers, (N,).
         wrong: which of them are wrong, (N,).
+        domain_field: column that ``samples`` carry as their domain.
 
     Raises:
         EmptySliceError: none is wrong.
@@ -80,25 +98,31 @@ def failure_patterns(
         raise EmptySliceError(
             f"the model answers all {len(samples)} rows rightly", hint="there is nothing to heal here"
         )
-    if model.task_type == "text_generation":
-        inside = [samples[i].text for i in failed]
-        words = typical_words(inside, [s.text for s in samples])
-        return {f"inputs with {word!r}": _has_word(word) for word in words}
-    as_domain = [replace(samples[i], domain=samples[i].expected) for i in failed]
+    if domain_field is None and model.task_type == "text_generation":
+        texts = [samples[i].text for i in failed]
+        counts = Counter(word for text in texts for word in words_of(text))
+        typical = typical_words(texts, [s.text for s in samples])
+        words = sorted(typical, key=lambda word: -counts[word])
+        return tuple(_word_slice(word) for word in words)
+    named = list(samples) if domain_field else [replace(s, domain=s.expected) for s in samples]
     records = failure_records(
-        as_domain,
+        [named[i] for i in failed],
         [outputs[i] for i in failed],
         model_id=model.model_id,
         model_revision=model.digest,
         task_type=model.task_type,
     )
-    seen = Counter(s.expected for s in samples)
-    return {f"requests of {p.labels[0]!r}": _gold_is(p.labels[0]) for p in find_patterns(records, seen)}
+    domains = {r.failure_id: r.domain for r in records}
+    found = find_patterns(records, Counter(s.domain for s in named))
+    values = [value for p in found if (value := domains[p.members[0]])]
+    if domain_field:
+        return tuple(value_slice(domain_field, value) for value in values)
+    return tuple(_label_slice(value) for value in values)
 
 
-def _gold_is(label: str) -> Predicate:
-    return lambda sample: sample.expected == label
+def _label_slice(label: str) -> Slice:
+    return Slice(f"requests of {label!r}", label, lambda sample: sample.expected == label)
 
 
-def _has_word(word: str) -> Predicate:
-    return lambda sample: word in sample.text.lower().split()
+def _word_slice(word: str) -> Slice:
+    return Slice(f"inputs with {word!r}", word, lambda sample: word in words_of(sample.text))

@@ -36,6 +36,17 @@ def test_a_notebook_has_one_parameters_cell(name: str) -> None:
 
 
 @EVERY
+def test_every_parameter_can_be_set(name: str) -> None:
+    import papermill
+
+    (cell,) = [c for c in read(name).cells if "parameters" in c.metadata.get("tags", ())]
+    stored = [n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    assert stored
+    # Papermill skips a line that it cannot read, such as one whose value holds an equals sign.
+    assert set(papermill.inspect_notebook(str(notebook_path(name)))) == {n.id for n in stored}
+
+
+@EVERY
 def test_a_notebook_equals_its_text_twin(name: str) -> None:
     import jupytext
 

@@ -104,6 +104,14 @@ def test_break_even_is_the_pool_over_what_an_incident_saves(
     assert summary_of(rows, "best_single", "surgery_only")["break_even_incidents"] == expected
 
 
+def test_break_even_needs_to_know_what_the_pool_cost() -> None:
+    rows = [
+        *(row("best_single", s, cost_forwards_equivalent=100.0) for s in (0, 1)),
+        *(row("surgery_only", s, cost_forwards_equivalent=600.0) for s in (0, 1)),
+    ]
+    assert summary_of(rows, "best_single", "surgery_only")["break_even_incidents"] is None
+
+
 def test_break_even_needs_both_arms() -> None:
     assert summary_of([row("noop", s) for s in (0, 1)], "noop")["break_even_incidents"] is None
 
