@@ -85,7 +85,7 @@ def save_encoder(folder: Path, seed: int = 0) -> Path:
 
     vocabulary = _save_tokenizer(folder, encoder=True)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
         encoder = BertModel(_bert_config(vocabulary))
     _give_meaning(encoder, seed)
     encoder.save_pretrained(folder)
@@ -125,7 +125,7 @@ def save_classifier(folder: Path, seed: int = 0) -> Path:
     names = dict(enumerate(KNOWN))
     config = _bert_config(vocabulary, id2label=names, label2id={v: k for k, v in names.items()})
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
         module = BertForSequenceClassification(config)
     _give_meaning(module.bert, seed)
     module.save_pretrained(folder)
@@ -150,7 +150,7 @@ def save_generator(folder: Path, *, steps: int = 150, seed: int = 0) -> Path:
         vocab_size=vocabulary, max_position_embeddings=64, pad_token_id=0, bos_token_id=2, eos_token_id=3, **sizes
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
         module = LlamaForCausalLM(config)
     module.save_pretrained(folder)
     model = load_generator(folder, device="cpu", max_new_tokens=8)
