@@ -8,12 +8,15 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from symbio_lab.errors import PluginError
+
+GROUPS = ("symbio_lab.strategies", "symbio_lab.surgery", "symbio_lab.worlds")
+"""What can be registered."""
 
 
 @cache
@@ -22,8 +25,8 @@ def _entries(group: str) -> tuple[EntryPoint, ...]:
     return tuple(sorted(entry_points(group=group), key=lambda entry: entry.name))
 
 
-GROUPS = ("symbio_lab.strategies", "symbio_lab.surgery", "symbio_lab.worlds")
-"""What can be registered."""
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.value
 
 
 def installed_plugins() -> list[dict[str, str]]:
@@ -32,7 +35,7 @@ def installed_plugins() -> list[dict[str, str]]:
         {
             "kind": group.removeprefix("symbio_lab."),
             "name": entry.name,
-            "package": entry.dist.name if entry.dist else entry.value,
+            "package": _package(entry),
             "version": entry.dist.version if entry.dist else "",
         }
         for group in GROUPS
@@ -53,14 +56,56 @@ def load_plugins(group: str, kind: Any, taken: Collection[str]) -> Mapping[str, 
     """
     found: dict[str, Any] = {}
     for entry in _entries(group):
-        package = entry.dist.name if entry.dist else entry.value
+        where = f"{_package(entry)}: {entry.name!r} of {group}"
         if entry.name in taken or entry.name in found:
-            raise PluginError(f"{package} registers {entry.name!r} in {group}, a name that is taken")
+            raise PluginError(f"{where} takes a name that is taken")
         try:
             value = entry.load()
         except Exception as error:
-            raise PluginError(f"{package}: {entry.name!r} of {group} cannot be loaded: {error!r}") from error
+            raise PluginError(f"{where} cannot be loaded: {error!r}") from error
         if not isinstance(value, kind):
-            raise PluginError(f"{package}: {entry.name!r} of {group} is a {type(value).__name__}")
+            raise PluginError(f"{where} is a {type(value).__name__}, not a {kind.__name__}")
         found[entry.name] = value
     return found
+
+
+def make_plugin(group: str, name: str, factory: Callable[..., Any], protocol: type, *arguments: Any) -> Any:
+    """Return what a registered factory makes.
+
+    Args:
+        group: entry point group.
+        name: entry point name; what is made must carry it.
+        factory: the registered object.
+        protocol: what the made object must have, e.g. ``HealingStrategy``.
+        arguments: given to the factory.
+
+    Raises:
+        PluginError: the factory fails, or what it makes lacks members of ``protocol`` or carries another name.
+    """
+    package = next((_package(entry) for entry in _entries(group) if entry.name == name), group)
+    where = f"{package}: {name!r} of {group}"
+    try:
+        made = factory(*arguments)
+    except Exception as error:
+        raise PluginError(f"{where} cannot be made: {error!r}") from error
+    lacking = missing_members(made, protocol)
+    if lacking:
+        raise PluginError(f"{where} is no {protocol.__name__}: it lacks {', '.join(lacking)}")
+    if made.name != name:
+        raise PluginError(f"{where} calls itself {made.name!r}; both names must be equal")
+    return made
+
+
+def missing_members(made: Any, protocol: type) -> list[str]:
+    """Return the members of ``protocol`` that an object lacks, sorted; methods must be callable.
+
+    >>> class Healer:
+    ...     name: str
+    ...     def heal(self) -> None: ...
+    >>> missing_members("text", Healer)
+    ['heal', 'name']
+    """
+    methods = {name for name, value in vars(protocol).items() if callable(value) and not name.startswith("_")}
+    fields = set(protocol.__annotations__)
+    lacking = {name for name in fields if not hasattr(made, name)}
+    return sorted(lacking | {name for name in methods if not callable(getattr(made, name, None))})

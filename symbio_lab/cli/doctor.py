@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ NEEDED_BYTES = 500 << 20
 
 
 def doctor(context: typer.Context, as_json: JsonFlag = False) -> int:
-    """Show versions, settings with their origins, models, data, caches and extras; exit 4 if the demo cannot run."""
+    """Show versions, settings and origins, models, data, caches, plugins, extras; exit 4 if the demo cannot run."""
     found = examine(session_of(context))
     if as_json:
         print_json(found)
@@ -46,7 +46,9 @@ def doctor(context: typer.Context, as_json: JsonFlag = False) -> int:
 
 def examine(session: Session) -> dict[str, Any]:
     """Return everything that ``symbio doctor`` shows; nothing is downloaded and nothing is written."""
+    from symbio_lab.healing.catalogue import strategy_names
     from symbio_lab.scenarios.catalogue import scenario_names
+    from symbio_lab.surgery.catalogue import method_names, surgery_method
 
     # Looking for the embedded model must not fetch it.
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -56,8 +58,9 @@ def examine(session: Session) -> dict[str, Any]:
         try:
             return look()
         except SymbioError as error:
-            if needed:
-                problems.append(f"{error}; {error.hint}")
+            problem = f"{error}; {error.hint}"
+            if needed and problem not in problems:
+                problems.append(problem)
             return f"missing: {error}"
 
     model = attempt(_embedded_model)
@@ -93,12 +96,33 @@ def examine(session: Session) -> dict[str, Any]:
         "bases": _bases(settings),
         "pools": _pools(settings),
         "worlds": attempt(lambda: list(scenario_names())),
-        "plugins": installed_plugins(),
+        "strategies": attempt(lambda: list(strategy_names())),
+        "surgery": attempt(lambda: [surgery_method(name).name for name in method_names()]),
+        "plugins": [{**plugin, "problem": _problem_of(plugin)} for plugin in installed_plugins()],
         "disk_free_bytes": free,
         "extras": {name: _extra(name, packages) for name, packages in EXTRAS.items()},
         "problems": problems,
         "demo_could_run": not problems,
     }
+
+
+def _problem_of(plugin: Mapping[str, str]) -> str:
+    """Return why a plugin cannot be used; empty when it can."""
+    from symbio_lab.healing.catalogue import healing_strategy, strategy_names
+    from symbio_lab.scenarios.catalogue import families
+    from symbio_lab.surgery.catalogue import method_names, surgery_method
+
+    # The names first: one that is taken is found there, while asking for it gives the lab's own.
+    look: dict[str, Callable[[], Any]] = {
+        "strategies": lambda: (strategy_names(), healing_strategy(plugin["name"])),
+        "surgery": lambda: (method_names(), surgery_method(plugin["name"])),
+        "worlds": families,
+    }
+    try:
+        look[plugin["kind"]]()
+    except SymbioError as error:
+        return str(error)
+    return ""
 
 
 def _embedded_model() -> str:
@@ -167,6 +191,9 @@ def _print(found: dict[str, Any]) -> None:
     print(f"data root: {found['data_root']}")
     print(f"bases: {', '.join(found['bases']) or 'none yet'}")
     print(f"pools: {', '.join(found['pools']) or 'none yet'}")
+    for plugin in found["plugins"]:
+        state = plugin["problem"] or "ok"
+        print(f"plugin {plugin['package']} {plugin['version']}: {plugin['name']} ({plugin['kind']}): {state}")
     print(f"disk free: {found['disk_free_bytes'] >> 20:,} MiB")
     for name, extra in found["extras"].items():
         print(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from symbio_lab.errors import ConfigError, PluginError
+from symbio_lab.errors import ConfigError
 from symbio_lab.healing.best_single import BestSingle
 from symbio_lab.healing.marketplace_first import MarketplaceFirst
 from symbio_lab.healing.noop import Noop
@@ -12,7 +12,7 @@ from symbio_lab.healing.null_pool import NullPool
 from symbio_lab.healing.protocol import HealingStrategy
 from symbio_lab.healing.random_k import RandomK
 from symbio_lab.healing.surgery_arms import SingleSurgery, SurgeryOnly
-from symbio_lab.plugins import load_plugins
+from symbio_lab.plugins import load_plugins, make_plugin
 from symbio_lab.surgery.catalogue import METHOD_NAMES, method_names
 
 STRATEGY_NAMES = (
@@ -44,6 +44,7 @@ def healing_strategy(name: str) -> HealingStrategy:
 
     Raises:
         ConfigError: there is none.
+        PluginError: an installed plugin cannot be loaded, or what it makes is no strategy.
     """
     plain: dict[str, type] = {
         "noop": Noop,
@@ -60,8 +61,6 @@ def healing_strategy(name: str) -> HealingStrategy:
         return SingleSurgery(name)
     plugins = load_plugins(STRATEGY_GROUP, Callable, (*STRATEGY_NAMES, *method_names()))
     if name in plugins:
-        other: HealingStrategy = plugins[name]()
-        if other.name != name:
-            raise PluginError(f"the strategy registered as {name!r} calls itself {other.name!r}")
+        other: HealingStrategy = make_plugin(STRATEGY_GROUP, name, plugins[name], HealingStrategy)
         return other
     raise ConfigError([f"unknown strategy {name!r}; use one of {', '.join(strategy_names())}"])

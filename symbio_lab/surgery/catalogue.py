@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from symbio_lab.errors import ConfigError, PluginError
-from symbio_lab.plugins import load_plugins
+from symbio_lab.errors import ConfigError
+from symbio_lab.plugins import load_plugins, make_plugin
 from symbio_lab.records import LabelShift, TaskType
 from symbio_lab.surgery.head_retrain import HeadRetrain
 from symbio_lab.surgery.lora import Lora, LoraReplay
@@ -33,6 +33,7 @@ def surgery_method(name: str, settings: LoraSettings | None = None) -> SurgeryMe
 
     Raises:
         ConfigError: there is none.
+        PluginError: an installed plugin cannot be loaded, or what it makes is no surgery method.
     """
     if name == "prototype_rows":
         return PrototypeRows()
@@ -44,9 +45,7 @@ def surgery_method(name: str, settings: LoraSettings | None = None) -> SurgeryMe
         return Lora(settings)
     plugins = load_plugins(SURGERY_GROUP, Callable, METHOD_NAMES)
     if name in plugins:
-        method: SurgeryMethod = plugins[name](settings)
-        if method.name != name:
-            raise PluginError(f"the surgery method registered as {name!r} calls itself {method.name!r}")
+        method: SurgeryMethod = make_plugin(SURGERY_GROUP, name, plugins[name], SurgeryMethod, settings)
         return method
     raise ConfigError([f"unknown surgery method {name!r}; use one of {', '.join(method_names())}"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +12,11 @@ from symbio_lab.errors import BudgetExceededError
 from symbio_lab.events import Event, GateDecided, PhaseFinished, PhaseStarted
 from symbio_lab.healing.context import Proposal
 from symbio_lab.healing.protocol import HealingStrategy
+from symbio_lab.models.protocol import Predictions
+from symbio_lab.plugins import missing_members
 from symbio_lab.records import LabelShift
 from symbio_lab.testing.tiny_market import healing_context, incident, tiny_market
-from symbio_lab.testing.tiny_models import TinyModels
+from symbio_lab.testing.tiny_models import HEALER, TinyModels
 
 WORLDS: dict[str, tuple[str, LabelShift]] = {
     "rows": ("pooled", "new"),
@@ -31,6 +33,7 @@ class TinyWorld:
 
     def __init__(self, tiny: TinyModels, name: str, folder: Path) -> None:
         """Build the incident ``name`` of ``WORLDS``; its market goes to ``folder``."""
+        self.name = name
         self.member, self.shift = WORLDS[name]
         self.model, self.task = incident(tiny, self.member, self.shift)
         self.market = tiny_market(self.model, folder, self.shift)
@@ -93,6 +96,36 @@ def check_same_outcome(make: Make, world: TinyWorld, folder: Path) -> None:
     assert found[0] == found[1], "the same seed gave another outcome"
 
 
+def check_seal(make: Make, world: TinyWorld, folder: Path) -> None:
+    """Assert that surgery is sealed by the healer's own key, and trusted as its own where it has none."""
+    for key in (HEALER, None):
+        context = healing_context(world.model, world.task, folder / str(key is None), world.market, key=key)
+        proposal = make().heal(context)
+        if proposal.patch is None or proposal.route != "surgery":
+            continue
+        if key is None:
+            assert proposal.patch.level == "self", f"surgery sealed at level {proposal.patch.level!r}, not 'self'"
+        else:
+            assert proposal.patch.manifest.keyid == key.keyid, "surgery sealed by another key than the healer's"
+
+
+def check_attempts(make: Make, world: TinyWorld, folder: Path) -> None:
+    """Assert that every attempt is in the proposal, refusals and looks at the gate included."""
+    context = healing_context(world.model, world.task, folder, world.market)
+    attempts = make().heal(context).attempts
+    lost = [a for a in context.tried if a not in attempts]
+    assert not lost, f"{len(lost)} attempt(s) are missing in the proposal, e.g. {lost[0].kind} {lost[0].ref}"
+    looks = [a for a in attempts if a.status in ("accepted", "rejected", "undecided")]
+    assert len(looks) == context.num_looks, f"{context.num_looks} look(s) at the gate and {len(looks)} on record"
+
+
+def check_no_market(make: Make, world: TinyWorld, folder: Path) -> None:
+    """Assert that a tenant without a market gets a proposal too."""
+    proposal = make().heal(healing_context(world.model, world.task, folder))
+    assert isinstance(proposal, Proposal), "heal must return a Proposal"
+    assert proposal.route != "marketplace", "adopted from a market that is not there"
+
+
 def check_gate_samples(make: Make, world: TinyWorld, folder: Path) -> None:
     """Assert that the gate's samples are read by the gate only."""
     Watched.peeks.clear()
@@ -117,6 +150,41 @@ def check_looks(make: Make, world: TinyWorld, folder: Path) -> None:
     assert proposal.verdict is None or proposal.verdict.looks == strategy.looks, "bounds of another number of looks"
 
 
+def check_charges(make: Make, world: TinyWorld, folder: Path) -> None:
+    """Assert that every answer asked of the model is charged."""
+    asked = 0
+    predict = world.model.predict
+
+    def counted(texts: Sequence[str]) -> Predictions:
+        nonlocal asked
+        asked += len(texts)
+        return predict(texts)
+
+    context = healing_context(world.model, world.task, folder, world.market)
+    world.model.predict = counted
+    try:
+        make().heal(context)
+    finally:
+        del world.model.predict
+    spent = context.meter.spent()
+    assert spent >= asked, f"{asked} answers were asked of the model and {spent} forwards-equivalent charged"
+
+
+def check_no_budget(make: Make, world: TinyWorld, folder: Path) -> None:
+    """Assert that the model does not run before the budget is asked."""
+
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("the model ran before the budget was asked")
+
+    context = healing_context(world.model, world.task, folder, world.market, budget=0.0)
+    world.model.module.forward = work
+    try:
+        with suppress(BudgetExceededError):
+            make().heal(context)
+    finally:
+        del world.model.module.forward
+
+
 def check_budget(make: Make, world: TinyWorld, folder: Path) -> None:
     """Assert that no budget is exceeded, down to none at all."""
     for budget in (0.0, 150.0, 900.0):
@@ -138,9 +206,14 @@ def check_labels_seen(make: Make, world: TinyWorld, folder: Path) -> None:
 
 STRATEGY_CHECKS = (
     check_proposal,
+    check_seal,
     check_same_outcome,
+    check_attempts,
+    check_no_market,
     check_gate_samples,
     check_looks,
+    check_charges,
+    check_no_budget,
     check_budget,
     check_labels_seen,
 )
@@ -158,6 +231,8 @@ def check_strategy(make: Make, tiny: TinyModels, folder: Path) -> None:
         AssertionError: a promise is broken; the message says which.
     """
     strategy = make()
+    lacking = missing_members(strategy, HealingStrategy)
+    assert not lacking, f"no HealingStrategy: it lacks {', '.join(lacking)}"
     assert strategy.name, "a strategy needs a name"
     assert strategy.reference, "a strategy needs a reference: where it comes from"
     assert strategy.family in ("marketplace", "surgery", "hybrid", "control"), f"unknown family {strategy.family!r}"

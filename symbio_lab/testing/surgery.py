@@ -11,8 +11,11 @@ import numpy as np
 from symbio_lab.budget import Budget, CostMeter
 from symbio_lab.errors import BudgetExceededError, EmptySliceError
 from symbio_lab.models.operated import Operated
+from symbio_lab.plugins import missing_members
 from symbio_lab.records import LabelShift, Sample
+from symbio_lab.surgery.lora_training import LoraSettings
 from symbio_lab.surgery.protocol import SurgeryMethod
+from symbio_lab.testing.tiny_market import QUICK
 from symbio_lab.testing.tiny_models import TinyModels
 from symbio_lab.testing.tiny_samples import generation_samples, known_samples, new_samples, odd_samples, strange_samples
 
@@ -141,18 +144,27 @@ SURGERY_CHECKS = (
 )
 
 
-def check_surgery(factory: Callable[[], SurgeryMethod], tiny: TinyModels) -> None:
+def check_surgery(
+    factory: Callable[[LoraSettings | None], SurgeryMethod], tiny: TinyModels, settings: LoraSettings = QUICK
+) -> None:
     """Run every check on every tiny model that the method serves.
 
     Args:
-        factory: makes the method.
+        factory: makes the method, from LoRA settings or None: what is registered as the entry point.
         tiny: the tiny models.
+        settings: given to the factory, for methods that train.
 
     Raises:
         AssertionError: a promise is broken; the message says which.
     """
-    cases = surgery_cases(factory())
+    method = factory(settings)
+    lacking = missing_members(method, SurgeryMethod)
+    assert not lacking, f"no SurgeryMethod: it lacks {', '.join(lacking)}"
+    assert method.name, "a surgery method needs a name"
+    assert method.reference, "a surgery method needs a reference: where it comes from"
+    assert factory(None).name == method.name, "the settings must not change the name"
+    cases = surgery_cases(method)
     assert cases, "the method serves no task type and label shift of the lab"
     for member, shift in cases:
         for check in SURGERY_CHECKS:
-            check(factory(), tiny, member, shift)
+            check(factory(settings), tiny, member, shift)

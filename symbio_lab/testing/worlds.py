@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import combinations
 
 from symbio_lab.config import Settings
@@ -11,7 +10,7 @@ from symbio_lab.models.protocol import PatchableModel
 from symbio_lab.records import Sample
 from symbio_lab.scenarios.family import WorldFamily
 from symbio_lab.scenarios.population import plan_contributors
-from symbio_lab.scenarios.recipe import RELEVANCES, WorldRecipe
+from symbio_lab.scenarios.recipe import CONTRIBUTOR_SIZES, RELEVANCES, WorldRecipe
 from symbio_lab.scenarios.sources import WorldSources, divide
 from symbio_lab.scenarios.world import World
 
@@ -64,6 +63,8 @@ def check_failing(recipe: WorldRecipe, model: PatchableModel, sources: WorldSour
     if model.task_type == "text_classification":
         lacking = {s.expected for s in sources.incident.slice_judge} - set(model.labels)
         assert bool(lacking) == (recipe.label_shift == "new"), "label_shift does not say what the base lacks"
+    else:
+        assert recipe.label_shift == "known", "a generator has no label rows: label_shift must be 'known'"
 
 
 def check_incidents(world: World, n_repair: int) -> None:
@@ -93,13 +94,15 @@ def check_world_family(family: WorldFamily, settings: Settings, *, n_repair: int
     for name, recipe in family.recipes.items():
         assert name == recipe.name, f"{name!r} is called {recipe.name!r} by its recipe"
         assert name == family.name or name.startswith(f"{family.name}/"), f"{name!r} is not of family {family.name!r}"
+        assert recipe.contributor_size in CONTRIBUTOR_SIZES, f"contributor_size must be one of {CONTRIBUTOR_SIZES}"
         dataset = family.load(recipe)
         assert dataset.digest == family.load(recipe).digest, "loading twice gave other data"
         sources = divide(dataset, recipe, 0)
         assert sources == divide(dataset, recipe, 0), "dividing twice gave other roles"
         check_roles(recipe, sources)
         check_population(recipe, sources)
-        model = family.build_base(replace(recipe), sources, 0, settings, None)
+        model, again = (family.build_base(recipe, sources, 0, settings, None) for _ in range(2))
+        assert model.digest == again.digest, "building the base twice gave other weights"
         check_failing(recipe, model, sources)
         world = World(recipe, 0, model, sources, settings, dataset.digest, dataset.origin)
         check_incidents(world, n_repair)

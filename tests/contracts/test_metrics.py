@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
 from symbio_lab.evaluation import metrics
-from symbio_lab.evaluation.evaluate import Outcomes
+from symbio_lab.evaluation.evaluate import BasePredictions, Outcomes, run_outcomes
 from symbio_lab.evaluation.metrics import (
     accuracy_after,
     accuracy_before,
@@ -21,8 +22,15 @@ from symbio_lab.evaluation.metrics import (
     net_gain_pp,
     positive_flip_rate,
 )
-from symbio_lab.records import Interval
+from symbio_lab.marketplace.directory import DirectoryTransport
+from symbio_lab.records import Interval, Sample
 from symbio_lab.stats.intervals import clopper_pearson
+from symbio_lab.testing.strategies import WORLDS
+from symbio_lab.testing.tiny_market import incident, publish_good
+from symbio_lab.trust.policy import PublisherKey, policy_for
+from symbio_lab.trust.trusted_set import TrustedState
+from symbio_lab.trust.verifying import verify_patch
+from tests.fixtures_models import NOW, PUBLISHER, TinyModels
 
 ONE_SPLIT: list[Callable[..., Interval]] = [
     accuracy_after,
@@ -153,3 +161,52 @@ def test_a_smaller_alpha_gives_a_wider_interval(metric: Callable[..., Interval])
 def test_every_public_metric_is_tested_here() -> None:
     public = {name for name in metrics.__all__ if inspect.isfunction(getattr(metrics, name))}
     assert public == {m.__name__ for m in ONE_SPLIT} | {"expected_calibration_error", "net_gain_pp"}
+
+
+# ------------------------------------------------------------------------------- on real answers of both task types
+
+
+@pytest.fixture(scope="module", params=WORLDS)
+def measured(
+    request: pytest.FixtureRequest, tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[list[bool], list[bool], Outcomes]]:
+    """Which answers were right before and after a patch, by hand and as the lab measures it: on slice and control."""
+    member, shift = WORLDS[request.param]
+    model, task = incident(tiny, member, shift)
+    folder = tmp_path_factory.mktemp(f"metrics-{request.param}")
+    publish_good(model, DirectoryTransport(folder / "market"), folder / "store", shift)
+    (root,) = folder.glob("market/patches/good/patch/v1")
+    keys = [PublisherKey(PUBLISHER.public_hex, "publisher")]
+    patch = verify_patch(root, policy_for(keys), TrustedState(), now=NOW, store=folder / "verified")
+
+    def right(samples: Sequence[Sample]) -> list[bool]:
+        return [model.is_correct(model.predict([s.text]).outputs[0], s.expected) for s in samples]
+
+    found = {}
+    for name, samples in {"slice": task.selection, "control": task.control_selection}.items():
+        before = right(samples)
+        with model.applied(patch):
+            after = right(samples)
+        found[name] = (before, after, run_outcomes(model, patch, samples, BasePredictions(model)))
+    return found
+
+
+@pytest.mark.parametrize("split", ["slice", "control"])
+def test_metrics_measure_what_was_answered(measured: Any, split: str) -> None:
+    before, after, found = measured[split]
+    pairs = list(zip(before, after, strict=True))
+    flips = {flip: sum(pair == flip for pair in pairs) for flip in ((True, False), (False, True))}
+    assert accuracy_before(found).value == pytest.approx(sum(before) / len(before))
+    assert accuracy_after(found).value == pytest.approx(sum(after) / len(after))
+    assert delta_accuracy(found).value == pytest.approx((sum(after) - sum(before)) / len(before))
+    assert (fix_rate(found).value or 0.0) == pytest.approx(flips[False, True] / max(before.count(False), 1))
+    assert (negative_flip_rate(found).value or 0.0) == pytest.approx(flips[True, False] / max(before.count(True), 1))
+    same = sum(b == a for b, a in zip(found.before, found.after, strict=True))
+    assert locality(found).value == pytest.approx(same / len(before))
+
+
+def test_a_patch_that_heals_gains(measured: Any) -> None:
+    on_slice, on_control = (measured[name][2] for name in ("slice", "control"))
+    assert (accuracy_before(on_slice).value, accuracy_before(on_control).value) == (0.0, pytest.approx(1.0, abs=0.05))
+    assert (fix_rate(on_slice).value or 0.0) > 0.5
+    assert (net_gain_pp(on_slice, on_control).value or 0.0) > 2.0

@@ -113,11 +113,11 @@ class Broken:
 def test_a_broken_method_is_found_out(tiny: TinyModels, how: str, message: str) -> None:
     method = Broken(how)
     with pytest.raises(AssertionError, match=message):
-        check_surgery(lambda: method, tiny)
+        check_surgery(lambda _settings: method, tiny)
 
 
 def test_a_method_that_keeps_its_promises_passes(tiny: TinyModels) -> None:
-    check_surgery(lambda: Broken("not at all"), tiny)
+    check_surgery(lambda _settings: Broken("not at all"), tiny)
 
 
 @pytest.mark.parametrize("name", ["head_retrain", "lora_replay"])

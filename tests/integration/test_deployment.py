@@ -12,25 +12,41 @@ from symbio_lab.deployment.deploy import restore, roll_back
 from symbio_lab.deployment.registry import ModelRegistry
 from symbio_lab.errors import NotFoundError, TrustError
 from symbio_lab.pipeline import Deploying, heal
-from symbio_lab.records import Patch
+from symbio_lab.records import LabelShift, Patch, Sample
 from symbio_lab.store.database import Database
 from symbio_lab.store.ledger import Ledger
 from symbio_lab.trust.trusted_set import TrustedState
 from symbio_lab.trust.verifying import verify_patch
 from tests.fixtures_market import GATE, STRONG, TinyMarket, incident, tiny_market
-from tests.fixtures_models import EXPIRES, HEALER, ISSUED, NOW, TinyModels, known_samples, new_samples
+from tests.fixtures_models import (
+    EXPIRES,
+    HEALER,
+    ISSUED,
+    NOW,
+    TinyModels,
+    generation_samples,
+    known_samples,
+    new_samples,
+    strange_samples,
+)
 
-TEXTS = [s.text for s in (*new_samples(5), *known_samples(5))]
+SITES: dict[str, tuple[LabelShift, str, tuple[Sample, ...]]] = {
+    "pooled": ("new", "head_retrain", (*new_samples(5), *known_samples(5))),
+    "llama": ("known", "lora_replay", (*strange_samples(5), *generation_samples(3))),
+}
+"""Tiny model -> label shift, a surgery method that serves it, traffic from inside and outside the slice."""
 PLACE = {"tenant": "acme", "model_id": "support"}
 
 
 class Site:
     """One installation: model, market, store and ledger in one folder."""
 
-    def __init__(self, tiny: TinyModels, folder: Path) -> None:
-        self.tiny, self.folder = tiny, folder
-        self.model, self.task = incident(tiny, "pooled", "new")
-        self.market: TinyMarket = tiny_market(self.model, folder, "new", unfit=False)
+    def __init__(self, tiny: TinyModels, folder: Path, member: str) -> None:
+        self.tiny, self.folder, self.member = tiny, folder, member
+        shift, self.surgery, traffic = SITES[member]
+        self.texts = [s.text for s in traffic]
+        self.model, self.task = incident(tiny, member, shift)
+        self.market: TinyMarket = tiny_market(self.model, folder, shift, unfit=False)
         self.registry = self.restarted(self.model)
         self.seconds = 0
 
@@ -61,19 +77,19 @@ class Site:
         return verify_patch(root, self.market.policy, TrustedState(), now=NOW, store=self.folder / "reopened")
 
     def answers(self, registry: ModelRegistry | None = None) -> Any:
-        return (registry or self.registry).predict("acme", "support", TEXTS)
+        return (registry or self.registry).predict("acme", "support", self.texts)
 
 
-@pytest.fixture
-def site(tiny: TinyModels, tmp_path: Path) -> Site:
-    return Site(tiny, tmp_path)
+@pytest.fixture(params=SITES)
+def site(request: pytest.FixtureRequest, tiny: TinyModels, tmp_path: Path) -> Site:
+    return Site(tiny, tmp_path, request.param)
 
 
 def test_heal_deploy_heal_again_and_roll_back_twice(site: Site) -> None:
     base = site.answers()
     first = site.heal("best_single")
     after_first = site.answers()
-    second = site.heal("head_retrain")
+    second = site.heal(site.surgery)
     after_second = site.answers()
     assert len({repr(a) for a in (base, after_first, after_second)}) == 3
     assert second.deployment.previous == first.deployment.deployment_id
@@ -90,7 +106,7 @@ def test_heal_deploy_heal_again_and_roll_back_twice(site: Site) -> None:
 def test_a_restart_answers_like_before(site: Site) -> None:
     site.heal("best_single")
     before = site.answers()
-    registry = site.restarted(site.tiny.load("pooled"))
+    registry = site.restarted(site.tiny.load(site.member))
     patch = restore(registry, site.ledger, reopen=site.reopen, **PLACE)
     assert patch is not None
     assert patch.patch_id == "good/patch"
@@ -119,5 +135,5 @@ def test_the_ledger_is_a_chain_that_names_what_ran(site: Site) -> None:
     assert line.patch_digest == healed.outcome.deployed.digest
     assert json.loads(json.dumps(line.note)) == "marketplace, gate test"
     head = site.ledger.head()
-    site.heal("head_retrain")
+    site.heal(site.surgery)
     assert site.ledger.verify_chain(head).num_lines == 2

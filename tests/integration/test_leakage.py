@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -17,9 +18,9 @@ from symbio_lab.models.protocol import Predictions
 from symbio_lab.records import Sample
 from symbio_lab.scenarios.catalogue import scenario_family, scenario_names, scenario_recipe
 from symbio_lab.scenarios.population import plan_contributors
-from symbio_lab.scenarios.recipe import RELEVANCES
+from symbio_lab.scenarios.recipe import RELEVANCES, WorldRecipe
 from symbio_lab.scenarios.sources import WorldSources, divide
-from tests.integration.tiny_world import RECIPE, tiny_dataset
+from tests.integration.tiny_world import FAMILIES
 
 
 class AlwaysWrong:
@@ -35,16 +36,17 @@ class AlwaysWrong:
         return output == expected
 
 
-def suite_of(sources: WorldSources, domain: str, seed: int, n_repair: int = 64) -> FailureSuite:
+def suite_of(sources: WorldSources, recipe: WorldRecipe, seed: int, n_repair: int = 64) -> FailureSuite:
     model: Any = AlwaysWrong()
     return build_suite(
         model,
         sources.incident,
         SuiteSizes(n_repair=n_repair),
         label_shift="new",
-        domain=domain,
-        description=domain,
+        domain=recipe.domain,
+        description=recipe.domain,
         seed=seed,
+        disjoint_by=recipe.disjoint_by,
     )
 
 
@@ -70,7 +72,7 @@ def assert_disjoint(parts: dict[str, tuple[Sample, ...]]) -> None:
 def assert_world_is_clean(dataset: FailureDataset, recipe: Any, n_repair: int) -> None:
     sources = divide(dataset, recipe, world_seed=0)
     for seed in (0, 1):
-        suite = suite_of(sources, recipe.domain, seed, n_repair)
+        suite = suite_of(sources, recipe, seed, n_repair)
         parts = parts_of(suite)
         assert all(parts[name] for name in ("repair", "selection", "replay", "control_selection", "slice_holdout"))
         assert_disjoint(parts)
@@ -84,8 +86,10 @@ def assert_world_is_clean(dataset: FailureDataset, recipe: Any, n_repair: int) -
     assert not [s for s in sources.base_train if s.domain == recipe.domain]
 
 
-def test_no_split_of_the_tiny_world_overlaps() -> None:
-    assert_world_is_clean(tiny_dataset(), RECIPE, 24)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_split_of_a_tiny_world_overlaps(name: str) -> None:
+    recipe = FAMILIES[name].recipe(name)
+    assert_world_is_clean(FAMILIES[name].load(recipe), recipe, 24)
 
 
 def test_no_split_of_the_helpdesk_overlaps() -> None:
@@ -121,8 +125,10 @@ def test_no_split_of_a_stored_world_overlaps(name: str) -> None:
     assert_world_is_clean(dataset, recipe, 16)
 
 
-def test_a_leak_planted_in_the_sources_raises() -> None:
-    sources = divide(tiny_dataset(), RECIPE, world_seed=0)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_leak_planted_in_the_sources_raises(name: str) -> None:
+    recipe = FAMILIES[name].recipe(name)
+    sources = divide(FAMILIES[name].load(recipe), recipe, world_seed=0)
     stolen = sources.incident.slice_judge
     leaky = type(sources.incident)(
         slice_repair=(*sources.incident.slice_repair, *stolen),
@@ -130,8 +136,5 @@ def test_a_leak_planted_in_the_sources_raises() -> None:
         replay=sources.incident.replay,
         control=sources.incident.control,
     )
-    model: Any = AlwaysWrong()
     with pytest.raises(LeakageError, match="share"):
-        build_suite(
-            model, leaky, SuiteSizes(n_repair=48), label_shift="new", domain="shades", description="shades", seed=0
-        )
+        suite_of(replace(sources, incident=leaky), recipe, seed=0, n_repair=48)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,6 @@ def install(target: Path, name: str = "symbio-lab-example", **entry_points: str)
 
     By hand, since building a wheel would fetch the build backend from an index.
     """
-    import tomllib
-
     project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
     groups: dict[str, dict[str, str]] = entry_points.get("groups") or project["entry-points"]  # type: ignore[assignment]
     shutil.copytree(EXAMPLE / "symbio_lab_example", target / "symbio_lab_example", dirs_exist_ok=True)
@@ -56,6 +55,15 @@ def symbio(*arguments: str) -> list[str]:
     return ["-c", "import sys; from symbio_lab.cli.app import run; sys.exit(run(sys.argv[1:]))", *arguments]
 
 
+def test_doctor_prints_each_plugin_with_its_package(installed: Path, tmp_path: Path) -> None:
+    lines = run(installed, tmp_path, *symbio("doctor")).stdout.splitlines()
+    assert [line for line in lines if line.startswith("plugin ")] == [
+        "plugin symbio-lab-example 0.1.0: cheapest_patch (strategies): ok",
+        "plugin symbio-lab-example 0.1.0: mean_rows (surgery): ok",
+        "plugin symbio-lab-example 0.1.0: numbers (worlds): ok",
+    ]
+
+
 def test_doctor_lists_it_and_a_comparison_runs_it(installed: Path, tmp_path: Path) -> None:
     found = json.loads(run(installed, tmp_path, *symbio("doctor", "--json")).stdout)
     assert {(p["kind"], p["name"]) for p in found["plugins"]} == {
@@ -63,7 +71,11 @@ def test_doctor_lists_it_and_a_comparison_runs_it(installed: Path, tmp_path: Pat
         ("surgery", "mean_rows"),
         ("worlds", "numbers"),
     }
-    assert {(p["package"], p["version"]) for p in found["plugins"]} == {("symbio-lab-example", "0.1.0")}
+    states = {(p["package"], p["version"], p["problem"]) for p in found["plugins"]}
+    assert states == {("symbio-lab-example", "0.1.0", "")}
+    assert {"cheapest_patch", "mean_rows"} <= set(found["strategies"])
+    assert "mean_rows" in found["surgery"]
+    assert "numbers" in found["worlds"]
     arguments = [
         "compare",
         "--scenario",
@@ -95,9 +107,13 @@ def test_a_plugin_that_cannot_be_used_is_an_error_that_names_its_package(
 ) -> None:
     broken: Any = {group: {name: value}}
     target = install(tmp_path / "site", "broken-package", groups=broken)
-    script = "from symbio_lab.healing.catalogue import strategy_names; from symbio_lab.scenarios.catalogue import *\n"
-    script += "from symbio_lab.errors import PluginError\n"
-    script += "try:\n    strategy_names(); scenario_names()\nexcept PluginError as error:\n    print('refused', error)"
-    done = run(target, tmp_path, "-c", script)
-    assert done.stdout.startswith("refused broken-package"), done.stdout + done.stderr[-2000:]
-    assert message in done.stdout
+    done = run(target, tmp_path, *symbio("doctor", "--json"))
+    assert done.returncode == 4
+    found = json.loads(done.stdout)
+    (problem,) = [p for p in found["problems"] if p.startswith("broken-package")]
+    assert message in problem
+    assert "update or uninstall" in problem
+    assert [(p["package"], message in p["problem"]) for p in found["plugins"]] == [("broken-package", True)]
+    refused = run(target, tmp_path, *symbio("compare", "--scenario", "helpdesk", "--json"))
+    assert (refused.returncode, json.loads(refused.stdout)["error"]) == (2, "bad_plugin")
+    assert "broken-package" in json.loads(refused.stdout)["message"]

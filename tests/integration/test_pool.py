@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from symbio_lab.errors import TrustError
+from symbio_lab.evaluation.suites import failures_of
 from symbio_lab.events import BuildProgress, Event
 from symbio_lab.marketplace.client import MarketplaceClient
 from symbio_lab.models.operated import tensors_of
@@ -18,13 +19,14 @@ from symbio_lab.scenarios.recipe import NUM_CONTRIBUTORS
 from symbio_lab.scenarios.world import World, build_world
 from tests.fixtures_models import KNOWN
 from tests.integration import tiny_world
+from tests.integration.tiny_world import BuiltWorld
 
 pytestmark = pytest.mark.usefixtures("installed")
 
 
 @pytest.fixture
-def world(built: Path) -> World:
-    return build_world("tiny", settings=tiny_world.settings(built / "home"))
+def world(built_world: BuiltWorld) -> World:
+    return build_world(built_world.name, settings=tiny_world.settings(built_world.home))
 
 
 @pytest.fixture
@@ -32,11 +34,15 @@ def pool(world: World) -> Pool:
     return world.pool("high")
 
 
-def test_a_base_is_built_once_and_lacks_the_slice(world: World, built: Path) -> None:
-    assert world.model.labels == tuple(sorted(KNOWN))
-    (folder,) = (built / "home" / "bases").glob("tiny-*")
+def test_a_base_is_built_once_and_lacks_the_slice(world: World, built_world: BuiltWorld) -> None:
+    classifies = world.recipe.task_type == "text_classification"
+    assert world.model.labels == (tuple(sorted(KNOWN)) if classifies else ())
+    judged = world.sources.incident
+    assert len(failures_of(world.model, judged.slice_judge)) == len(judged.slice_judge)
+    assert len(failures_of(world.model, judged.control)) < 0.05 * len(judged.control)
+    (folder,) = (built_world.home / "bases").glob(f"{world.name}-*")
     before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
-    again = build_world("tiny", settings=tiny_world.settings(built / "home"))
+    again = build_world(world.name, settings=tiny_world.settings(built_world.home))
     assert again.model.digest == world.model.digest
     assert again.digest() == world.digest()
     assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == before
@@ -59,7 +65,7 @@ def test_the_realised_relevance_is_the_best_contributor_s_gain(pool: Pool) -> No
 def test_attackers_are_refused_with_their_codes_or_pass_on_purpose(world: World, pool: Pool, tmp_path: Path) -> None:
     client = MarketplaceClient([pool.transport], pool.policy, tmp_path, NOW)
     codes = {}
-    for candidate in client.search(SearchQuery("text_classification", "shades", max_results=100)):
+    for candidate in client.search(SearchQuery(world.recipe.task_type, world.recipe.domain, max_results=100)):
         patch, attempt = client.fetch(candidate, base_digest=world.model.digest)
         codes[candidate.ref.split("/")[0]] = "" if patch is not None else attempt.code
     assert {name: codes[name] for name in ATTACKERS} == {
@@ -81,7 +87,7 @@ def test_the_pool_s_own_patches_are_verified_when_read(pool: Pool, tmp_path: Pat
 
 def test_the_null_pool_keeps_rows_and_labels_and_loses_the_deltas(world: World, pool: Pool, tmp_path: Path) -> None:
     events: list[Event] = []
-    null = build_world("tiny", settings=world.settings, listener=events.append).pool("null")
+    null = build_world(world.name, settings=world.settings, listener=events.append).pool("null")
     assert null.digest != pool.digest
     assert [e for e in events if isinstance(e, BuildProgress)]
     for number in (0, 5, 11):
@@ -99,6 +105,6 @@ def test_the_null_pool_keeps_rows_and_labels_and_loses_the_deltas(world: World, 
 
 def test_a_pool_is_read_again_without_building(world: World, pool: Pool) -> None:
     events: list[Event] = []
-    again = build_world("tiny", settings=world.settings, listener=events.append).pool("high")
+    again = build_world(world.name, settings=world.settings, listener=events.append).pool("high")
     assert again.digest == pool.digest
     assert not [e for e in events if isinstance(e, BuildProgress)]

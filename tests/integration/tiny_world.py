@@ -1,7 +1,8 @@
-"""A whole world on the tiny encoder: the lab's own code but for the encoder and the dataset, in seconds.
+"""Two whole worlds in seconds, one of each task type: the lab's own code but for encoder, decoder and datasets.
 
-``python -m tests.integration.tiny_world ENCODER HOME OUT EVENT COUNT`` runs a comparison on it and kills itself at the
-COUNT-th EVENT.
+``tiny`` classifies on the tiny encoder; ``tiny-generation`` is the toy grammar of ``tiny_grammar``.
+``python -m tests.integration.tiny_world WORLD ENCODER HOME OUT EVENT COUNT`` runs a comparison on one and kills itself
+at the COUNT-th EVENT.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from symbio_lab.scenarios.family import WorldFamily
 from symbio_lab.scenarios.recipe import WorldRecipe
 from symbio_lab.surgery.lora_training import LoraSettings
 from tests.fixtures_models import KNOWN, SHADES, samples_of
+from tests.integration import tiny_grammar
 
 RECIPE = WorldRecipe(
     name="tiny",
@@ -68,12 +71,51 @@ def tiny_dataset() -> FailureDataset:
 
 
 FAMILY = WorldFamily("tiny", {"tiny": RECIPE}, lambda _recipe: tiny_dataset())
+FAMILIES = {family.name: family for family in (FAMILY, tiny_grammar.FAMILY)}
+PLANS = {name: replace(PLAN, scenario=name) for name in FAMILIES}
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltWorld:
+    """A tiny world with its base and high pool, and one undisturbed comparison."""
+
+    name: str
+    folder: Path
+
+    @property
+    def home(self) -> Path:
+        """State folder with base and pool."""
+        return self.folder / "home"
+
+    @property
+    def out(self) -> Path:
+        """Results of the comparison."""
+        return self.folder / "out"
+
+    @property
+    def plan(self) -> ComparisonPlan:
+        """What was compared."""
+        return PLANS[self.name]
+
+    @property
+    def recipe(self) -> WorldRecipe:
+        """The world's settings."""
+        return FAMILIES[self.name].recipe(self.name)
+
+
+def build(name: str, folder: Path, encoder: Path) -> BuiltWorld:
+    """Build a world in ``folder`` and compare the plan's strategies on it."""
+    built = BuiltWorld(name, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        install(patch, encoder)
+        compare(built.home, built.out, built.plan)
+    return built
 
 
 def install(patch: pytest.MonkeyPatch, encoder: Path) -> None:
-    """Put the tiny encoder and dataset where worlds look for theirs."""
+    """Put the tiny encoder and datasets where worlds look for theirs."""
     embedder = partial(SentenceEmbedder, encoder)
-    patch.setattr(catalogue, "BUILT_IN", (*catalogue.BUILT_IN, FAMILY))
+    patch.setattr(catalogue, "BUILT_IN", (*catalogue.BUILT_IN, *FAMILIES.values()))
     patch.setattr(basing, "SentenceEmbedder", embedder)
     patch.setattr(basing, "MINILM_ID", str(encoder))
     patch.setattr(comparing, "SentenceEmbedder", embedder)
@@ -105,10 +147,10 @@ def kill_at(kind: str, count: int) -> Listener:
     return listen
 
 
-def main(encoder: str, home: str, out: str, kind: str, count: str) -> None:
+def main(name: str, encoder: str, home: str, out: str, kind: str, count: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         install(patch, Path(encoder))
-        compare(Path(home), Path(out), listener=kill_at(kind, int(count)))
+        compare(Path(home), Path(out), PLANS[name], listener=kill_at(kind, int(count)))
 
 
 if __name__ == "__main__":

@@ -8,21 +8,13 @@ from symbio_lab.failures.dataset import FailureDataset
 from symbio_lab.records import Sample
 from symbio_lab.scenarios.family import WorldFamily
 from symbio_lab.scenarios.recipe import WorldRecipe
+from symbio_lab.surgery.lora_training import LoraSettings
 
 SMALL = ("one", "two", "three", "four", "five", "six")
 TEENS = ("thirteen", "fourteen", "fifteen", "sixteen")
-OPENINGS = (
-    "Please send",
-    "We ordered",
-    "I still need",
-    "Do you have",
-    "They want",
-    "Can you pack",
-    "You owe us",
-    "Add",
-)
+OPENINGS = ("Please send", "We ordered", "I still need", "Do you have")
 THINGS = ("boxes", "chairs", "lamps", "tickets", "bottles", "pens", "maps", "plates", "cups", "bags", "books", "keys")
-ENDINGS = ("today.", "for the shop.", "by Friday.")
+ENDINGS = ("today.", "for the shop.")
 
 
 def load_numbers(recipe: WorldRecipe) -> FailureDataset:
@@ -45,6 +37,7 @@ _RECIPE = WorldRecipe(
     control_sources=("test",),
     group_by_text=False,
     contributor_size=32,
-    n_replay_pool=300,
+    contributor_lora=LoraSettings(epochs=3, min_steps=10),
+    n_replay_pool=120,
 )
 NUMBERS = WorldFamily("numbers", {"numbers": _RECIPE}, load_numbers)
