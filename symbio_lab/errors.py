@@ -211,6 +211,12 @@ class NotebookFailedError(SymbioError):
     hint = "open the notebook that the run left to see where it stopped"
 
 
+class KernelDiedError(NotebookFailedError):
+    """The process that ran a notebook ended before the notebook did."""
+
+    code = "kernel_died"
+
+
 TRUST_CODES: dict[str, str] = {
     "unsigned": "the patch has no signed manifest; ask its publisher to sign it",
     "bad_envelope": "the manifest is not a well-formed DSSE envelope",

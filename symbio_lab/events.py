@@ -125,6 +125,50 @@ class CellFinished(Event):
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class SweepStarted(Event):
+    """The runner knows what is to be done."""
+
+    name: str
+    num_runs: int
+    num_finished: int
+    engine: str
+    slots: int
+    where: str
+    """What runs execute on, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted(Event):
+    """A run was given to the engine."""
+
+    key: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded(Event):
+    """An attempt came back."""
+
+    key: str
+    status: str
+    failure: str | None
+    reason: str
+    wall_s: float
+    will_retry: bool
+    num_done: int
+    num_runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class SweepEnded(Event):
+    """Nothing is left to start."""
+
+    num_finished: int
+    num_failed: int
+    cancelled: bool
+
+
 Listener = Callable[[Event], None]
 
 

@@ -15,6 +15,7 @@ from symbio_lab.cli.failing import EXIT_CODES, run_guarded
 from symbio_lab.cli.market import market_app
 from symbio_lab.cli.session import Session, export_settings, given_flags, logging_to_stderr, own_environment
 from symbio_lab.cli.session import set_log_level as set_level
+from symbio_lab.cli.sweep import sweep_app
 from symbio_lab.config import load_settings
 
 _EPILOG = "\b\n" + "\n".join(
@@ -71,6 +72,7 @@ app.command("heal")(heal.heal)
 app.command("ledger")(ledger.ledger)
 app.command("rollback")(ledger.rollback)
 app.add_typer(market_app, name="market")
+app.add_typer(sweep_app, name="sweep")
 app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
 app.command("lab")(lab.lab)

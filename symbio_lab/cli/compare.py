@@ -86,7 +86,7 @@ def compare(
         done = run_comparison(plan, folder, settings=settings, listener=listener)
     page = None
     if report:
-        from symbio_lab.reports.executing import write_report
+        from symbio_lab.reports.writing import write_report
 
         page = write_report(folder)
     if as_json:

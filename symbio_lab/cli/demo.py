@@ -30,7 +30,8 @@ def demo(
     """Heal a failing model by marketplace and by surgery, and write a report. Running it again resumes."""
     import shutil
 
-    from symbio_lab.reports.executing import NotebookPrinted, execute_notebook, write_report
+    from symbio_lab.kernels.executing import NotebookPrinted, execute_notebook
+    from symbio_lab.reports.writing import write_report
 
     folder = (out or session_of(context).settings.runs / "demo").absolute()
     parameters: dict[str, Any] = {

@@ -33,6 +33,7 @@ EXIT_CODES = {
     3: "refused by a trust rule",
     4: "a resource is missing: network, disk, package, model",
     5: "out of budget or time",
+    6: "some runs of a sweep failed or are missing; resume it",
     130: "interrupted; finished work is kept",
 }
 INTERRUPTED = 130

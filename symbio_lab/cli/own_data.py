@@ -98,7 +98,7 @@ def compare_own(
         )
     pages = {}
     if report:
-        from symbio_lab.reports.executing import write_report
+        from symbio_lab.reports.writing import write_report
 
         pages = {name: write_report(c.out) for name, c in done.comparisons.items()}
     return {"out": folder, "reports": pages, **overview(done), "comparisons": done.comparisons}

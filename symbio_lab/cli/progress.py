@@ -17,9 +17,15 @@ from symbio_lab.events import (
     GateDecided,
     Listener,
     PhaseStarted,
+    RunEnded,
+    RunStarted,
     SearchFinished,
     SurgeryFinished,
+    SweepStarted,
 )
+
+_ALWAYS = (BuildProgress, CellFinished, SweepStarted, RunStarted, RunEnded)
+"""Told even where phases are not."""
 
 
 def event_line(event: Event) -> str | None:
@@ -51,6 +57,17 @@ def event_line(event: Event) -> str | None:
             return f"{event.stage}: {event.patch_id or 'the base'}"
         case Contributed():
             return f"contributed {event.patch_id}"
+        case SweepStarted():
+            done = f", {event.num_finished} finished already" if event.num_finished else ""
+            return f"sweep {event.name}: {event.num_runs} runs{done}; {event.where}"
+        case RunStarted():
+            return f"run {event.key}: started{f', attempt {event.attempt}' if event.attempt > 1 else ''}"
+        case RunEnded():
+            why = f" ({event.failure}: {event.reason})" if event.failure else ""
+            again = ", starts again" if event.will_retry else ""
+            return (
+                f"run {event.num_done}/{event.num_runs}: {event.key} {event.status}{why}{again}, {event.wall_s:.1f} s"
+            )
         case _:
             return None
 
@@ -76,7 +93,7 @@ def progress(*, phases: bool = True) -> Iterator[Listener]:
 
 def _print_line(event: Event, phases: bool) -> None:
     line = event_line(event)
-    if line is not None and (phases or isinstance(event, BuildProgress | CellFinished)):
+    if line is not None and (phases or isinstance(event, _ALWAYS)):
         print(line, file=sys.stderr, flush=True)
 
 
@@ -95,6 +112,11 @@ class _Bars:
             case CellFinished():
                 self._bars.console.print(event_line(event))
                 self._show("cells", event.done, event.total)
+            case SweepStarted() | RunStarted():
+                self._bars.console.print(event_line(event))
+            case RunEnded():
+                self._bars.console.print(event_line(event))
+                self._show("runs", event.num_done, event.num_runs)
             case PhaseStarted():
                 self._show("phase", None, None, f"phase {event.phase}")
             case _:

@@ -17,7 +17,7 @@ def report(
     as_json: JsonFlag = False,
 ) -> None:
     """Render report.html from finished results."""
-    from symbio_lab.reports.executing import write_report
+    from symbio_lab.reports.writing import write_report
 
     if not folder.is_dir():
         raise NotFoundError(f"there is no results folder {folder}", hint="run symbio compare or symbio demo first")

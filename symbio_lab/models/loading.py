@@ -22,10 +22,10 @@ from symbio_lab.errors import (
     WrongTaskError,
 )
 from symbio_lab.models.classifier import TextClassifier
+from symbio_lab.models.devices import resolve_device as resolve_device
 from symbio_lab.models.digests import MINILM_ID, file_sha256, folder_digest, root_digest
 from symbio_lab.models.generator import Match, TextGenerator
 from symbio_lab.models.locating import locate_model as locate_model
-from symbio_lab.models.locating import resolve_device as resolve_device
 from symbio_lab.models.pooled import PooledClassifier
 
 

@@ -5,26 +5,10 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-import torch
-
-from symbio_lab.errors import ModelError, ModelUnresolvedError, NetworkUnavailableError
+from symbio_lab.errors import ModelUnresolvedError, NetworkUnavailableError
 from symbio_lab.models.digests import MINILM_ID, MINILM_SHA256, file_sha256
 
 MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "vocab.txt", "merges.txt", "*.model"]
-
-
-def resolve_device(device: str = "auto") -> str:
-    """Return ``cpu``, ``cuda`` or ``mps``; ``auto`` takes the accelerator that is there.
-
-    Raises:
-        ModelError: the device asked for is not there.
-    """
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if available[name])
-    if not available.get(device.split(":")[0], False):
-        raise ModelError(f"device {device!r} is not available", hint="use --device cpu, or auto")
-    return device
 
 
 def locate_model(model: str | Path, *, revision: str | None = None) -> Path:

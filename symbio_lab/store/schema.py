@@ -33,5 +33,17 @@ DEPLOYMENTS: Migration = (
     """,
 )
 
-MIGRATIONS: tuple[Migration, ...] = (DEPLOYMENTS,)
+LEASES: Migration = (
+    """
+    CREATE TABLE leases (
+        name TEXT PRIMARY KEY,
+        owner TEXT NOT NULL,
+        host TEXT NOT NULL,
+        pid INTEGER NOT NULL,
+        beat_at REAL NOT NULL
+    )
+    """,
+)
+
+MIGRATIONS: tuple[Migration, ...] = (DEPLOYMENTS, LEASES)
 """All migrations, oldest first."""

@@ -165,7 +165,7 @@ def test_more_failures_than_there_are_is_an_empty_slice(symbio: Any, tiny_home: 
 def test_the_demo_ends_with_the_report(
     symbio: Any, built: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from symbio_lab.reports import executing
+    from symbio_lab.kernels import executing
 
     ran: dict[str, Any] = {}
 
@@ -176,7 +176,7 @@ def test_the_demo_ends_with_the_report(
         return out
 
     monkeypatch.setattr(executing, "execute_notebook", execute)
-    monkeypatch.setattr(executing, "write_report", lambda folder, listener=None: folder / "report.html")
+    monkeypatch.setattr("symbio_lab.reports.writing.write_report", lambda folder, listener=None: folder / "report.html")
     out_folder = tmp_path / "demo"
     code, out, err = symbio("demo", "--out", out_folder)
     assert code == 0
@@ -192,7 +192,7 @@ def test_the_demo_ends_with_the_report(
 
 
 def test_the_demo_s_parameters_are_those_of_the_notebook(symbio: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    from symbio_lab.reports import executing
+    from symbio_lab.kernels import executing
 
     papermill = pytest.importorskip("papermill")
     known = papermill.inspect_notebook(str(executing.notebook_path("heal")))

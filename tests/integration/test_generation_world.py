@@ -13,7 +13,7 @@ from symbio_lab.comparison.plan import ComparisonPlan
 from symbio_lab.config import Settings
 from symbio_lab.failures.dataset import FailureDataset
 from symbio_lab.records import Sample
-from symbio_lab.reports.executing import write_report
+from symbio_lab.reports.writing import write_report
 from symbio_lab.scenarios import catalogue
 from symbio_lab.scenarios.family import WorldFamily
 from symbio_lab.scenarios.recipe import WorldRecipe

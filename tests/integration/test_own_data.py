@@ -29,9 +29,10 @@ from symbio_lab.comparison.plan import ComparisonPlan
 from symbio_lab.config import Settings
 from symbio_lab.events import CellFinished, Event, PhaseStarted
 from symbio_lab.failures.tables import read_table
+from symbio_lab.kernels.executing import execute_notebook
 from symbio_lab.marketplace.snapshot import snapshot_digest
 from symbio_lab.records import Sample
-from symbio_lab.reports.executing import execute_notebook, write_report
+from symbio_lab.reports.writing import write_report
 from symbio_lab.testing.tiny_market import tiny_market
 from symbio_lab.testing.tiny_models import NOW, PUBLISHER, TinyModels
 from symbio_lab.testing.tiny_samples import generation_samples, known_samples, odd_samples, strange_samples

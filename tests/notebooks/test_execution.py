@@ -11,8 +11,9 @@ import pytest
 
 from symbio_lab.errors import ConfigError, DataError, NotebookFailedError, NotFoundError, UnknownDatasetError
 from symbio_lab.events import BuildProgress, Event
+from symbio_lab.kernels.executing import NotebookPrinted, execute_notebook
 from symbio_lab.reports import exporting
-from symbio_lab.reports.executing import NotebookPrinted, execute_notebook, write_report
+from symbio_lab.reports.writing import write_report
 from tests.fixtures_results import write_results
 
 MIMES = {"text/plain", "text/html", "image/png"}

@@ -9,7 +9,7 @@ import pytest
 
 from symbio_lab.comparison.plan import DEFAULT_STRATEGIES, REFERENCE_ARMS, ComparisonPlan
 from symbio_lab.errors import NotFoundError
-from symbio_lab.reports.executing import NOTEBOOKS, notebook_path
+from symbio_lab.kernels.executing import NOTEBOOKS, notebook_path
 from tests.architecture.sources import ROOT
 
 EVERY = pytest.mark.parametrize("name", NOTEBOOKS)

@@ -229,7 +229,7 @@ def test_old_stores_are_brought_up_to_date_and_newer_ones_refused(tmp_path: Path
     with newer.read() as connection:
         assert tuple(connection.execute("SELECT x, y FROM t").fetchone()) == (1, 7)
     with pytest.raises(StorageError, match="schema version 2, this release knows 1") as caught:
-        Ledger(Database(path, migrations=MIGRATIONS)).head()
+        Ledger(Database(path, migrations=MIGRATIONS[:1])).head()
     assert "upgrade" in caught.value.hint
 
 

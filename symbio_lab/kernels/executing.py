@@ -13,21 +13,33 @@ import math
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from symbio_lab import errors
 from symbio_lab.codec import write_atomic
-from symbio_lab.errors import ConfigError, NotebookFailedError, NotFoundError, SymbioError
+from symbio_lab.errors import ConfigError, KernelDiedError, NotebookFailedError, NotFoundError, SymbioError
 from symbio_lab.events import BuildProgress, Event, Listener, emit
-from symbio_lab.reports.exporting import export_html
 
 NOTEBOOKS = ("bring_your_own", "heal", "report")
 _PACKAGE = Path(__file__).resolve().parents[1]
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "bool": bool,
+    "list": list,
+    "dict": dict,
+}
+"""Annotations that a value is held to; all others say nothing."""
 _MOST_SOCKET_PATH = 80
 """Longest path of a socket's folder: the system allows 108 bytes for the whole name."""
 
@@ -38,6 +50,40 @@ class NotebookPrinted(Event):
 
     notebook: str
     text: str
+
+
+class StopSwitch:
+    """Ends a running notebook from another thread, by killing its kernel."""
+
+    def __init__(self) -> None:
+        self._pid: int | None = None
+        self._lock = threading.Lock()
+        self.reason: str | None = None
+        """Why it was stopped; None while it was not."""
+
+    def watch(self, pid: int | None) -> None:
+        """Remember the kernel; it is killed at once when the switch was thrown before it started."""
+        with self._lock:
+            self._pid = pid
+            if self.reason is not None:
+                self._kill()
+
+    def stop(self, reason: str) -> None:
+        """Kill the kernel; only the first reason counts."""
+        with self._lock:
+            if self.reason is None:
+                self.reason = reason
+                self._kill()
+
+    def finished(self) -> None:
+        """Forget the kernel: its number may soon be another process's."""
+        with self._lock:
+            self._pid = None
+
+    def _kill(self) -> None:
+        if self._pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
 
 
 def notebook_path(name: str) -> Path:
@@ -55,16 +101,25 @@ def notebook_path(name: str) -> Path:
 
 
 def execute_notebook(
-    name: str, parameters: Mapping[str, Any], out: Path, listener: Listener | None = None, *, source: Path | None = None
+    name: str,
+    parameters: Mapping[str, Any],
+    out: Path,
+    listener: Listener | None = None,
+    *,
+    source: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stop: StopSwitch | None = None,
 ) -> Path:
     """Run a notebook and keep it with its outputs.
 
     Args:
-        name: ``heal`` or ``report``.
+        name: one of ``NOTEBOOKS``, or any name where ``source`` is given.
         parameters: values for its parameters cell; plain JSON.
         out: where the executed notebook goes.
         listener: told about each cell and each printed line.
         source: another notebook to run under this name.
+        env: environment variables of the kernel, over those of this process.
+        stop: ends the kernel from another thread.
 
     Returns:
         ``out``.
@@ -72,7 +127,8 @@ def execute_notebook(
     Raises:
         ConfigError: unknown parameters or values that are not JSON, all at once.
         NotFoundError: no such notebook.
-        NotebookFailedError: it stopped at an error, or its kernel died; ``out`` shows where.
+        KernelDiedError: its kernel died, or was stopped; ``out`` shows how far it came.
+        NotebookFailedError: it stopped at an error; ``out`` shows where.
         SymbioError: it stopped at an error of the lab, which is raised as it is.
         StorageError: ``out`` cannot be written.
     """
@@ -81,7 +137,9 @@ def execute_notebook(
     from papermill.exceptions import PapermillExecutionError
 
     path = source or notebook_path(name)
-    _check_parameters(path, parameters)
+    problems = parameter_problems(path, parameters)
+    if problems:
+        raise ConfigError(problems)
     out = Path(out).absolute()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +155,7 @@ def execute_notebook(
             parameters=dict(parameters),
             progress_bar=False,
             kernel_name="python3",
-            kernel_manager_class=_kernel_manager(sockets),
+            kernel_manager_class=_kernel_manager(sockets, env or {}, stop),
             shutdown_kernel="immediate",
             coalesce_streams=True,
             stdout_file=_Lines(name, listener),
@@ -106,62 +164,64 @@ def execute_notebook(
     except PapermillExecutionError as error:
         raise _as_ours(name, error, out) from error
     except DeadKernelError as error:
-        raise NotebookFailedError(
+        raise KernelDiedError(
             f"the kernel of {name}.ipynb died",
             hint=f"most often memory ran out; what it had done is in {out}",
         ) from error
     except OSError as error:
         raise errors.StorageError(f"cannot run {name}.ipynb: {error.strerror or error}") from error
     finally:
+        if stop is not None:
+            stop.finished()
+        _close_loop()
         _keep(running, out)
         shutil.rmtree(sockets, ignore_errors=True)
     return out
 
 
-def write_report(results_dir: Path, out: Path | None = None, listener: Listener | None = None) -> Path:
-    """Run the report notebook on a results folder and export one self-contained page.
+def _close_loop() -> None:
+    """Close the event loop that the kernel's client left in a thread of its own; the main thread's stays."""
+    import asyncio
+
+    if threading.current_thread() is threading.main_thread():
+        return
+    loop = asyncio.get_event_loop_policy().get_event_loop()
+    if not loop.is_running():
+        loop.close()
+
+
+def parameter_problems(path: Path, parameters: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the parameters of a notebook: unknown, not plain JSON, or of another type.
 
     Args:
-        results_dir: a finished comparison.
-        out: the page; ``report.html`` in the results folder by default. The executed notebook lies beside it.
-        listener: told about each cell.
-
-    Returns:
-        Path of the page.
-
-    Raises:
-        NotFoundError: the folder is missing or the comparison is not finished.
-        DataError: its files are damaged.
-        NotebookFailedError: the notebook stopped at an error.
-        StorageError: the page cannot be written.
+        path: a notebook with one cell tagged ``parameters``; annotations there are held to.
+        parameters: values by name.
     """
-    from symbio_lab.reports.collecting import collect_results
+    known = _parameters_of(path, path.stat().st_mtime_ns)
+    problems = []
+    for name, value in parameters.items():
+        if name not in known:
+            problems.append(f"{path.name} has no parameter {name!r}; it has: {', '.join(known) or 'none'}")
+        elif not _is_json(value):
+            plain = "plain JSON (text, number, true, false, null, list, object)"
+            problems.append(f"parameter {name} must be {plain}, not {value!r:.60}")
+        elif known[name] in _TYPES and not _is_of(value, _TYPES[known[name]]):
+            problems.append(f"parameter {name} must be of type {known[name]}, not {value!r:.60}")
+    return problems
 
-    results_dir = Path(results_dir).absolute()
-    results = collect_results(results_dir)
-    page = Path(out).absolute() if out is not None else results_dir / "report.html"
-    notebook = execute_notebook(
-        "report", {"results_dir": str(results_dir)}, page.with_suffix(".ipynb"), listener=listener
-    )
-    return export_html(notebook, page, title=f"Healing report: {results.plan['scenario']}")
 
-
-def _check_parameters(path: Path, parameters: Mapping[str, Any]) -> None:
+@lru_cache(maxsize=64)
+def _parameters_of(path: Path, _changed_ns: int) -> dict[str, str]:
+    """Return parameter -> annotated type, ``None`` where there is none."""
     import papermill
 
-    known = papermill.inspect_notebook(_literal(path))
-    problems = [
-        f"{path.name} has no parameter {name!r}; it has: {', '.join(known) or 'none'}"
-        for name in parameters
-        if name not in known
-    ]
-    problems += [
-        f"parameter {name} must be plain JSON (text, number, true, false, null, list, object), not {value!r:.60}"
-        for name, value in parameters.items()
-        if not _is_json(value)
-    ]
-    if problems:
-        raise ConfigError(problems)
+    found = papermill.inspect_notebook(_literal(path))
+    return {name: str(parameter["inferred_type_name"]) for name, parameter in found.items()}
+
+
+def _is_of(value: Any, kind: type | tuple[type, ...]) -> bool:
+    # True is an int to Python, not to a reader.
+    return isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
 
 
 def _is_json(value: Any) -> bool:
@@ -180,7 +240,7 @@ def _literal(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def _kernel_manager(sockets: Path) -> type:
+def _kernel_manager(sockets: Path, env: Mapping[str, str], stop: StopSwitch | None) -> type:
     """Return a kernel manager whose kernel is this interpreter, over local sockets where the system has them."""
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
@@ -192,7 +252,7 @@ def _kernel_manager(sockets: Path) -> type:
         argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         display_name="Python 3",
         language="python",
-        env={"PYTHONPATH": os.pathsep.join(filter(None, search))} if from_checkout else {},
+        env={**({"PYTHONPATH": os.pathsep.join(filter(None, search))} if from_checkout else {}), **env},
     )
 
     class ThisInterpreter(AsyncKernelManager):
@@ -203,6 +263,13 @@ def _kernel_manager(sockets: Path) -> type:
             if hasattr(os, "fork") and len(str(sockets)) <= _MOST_SOCKET_PATH:
                 self.transport = "ipc"
                 self.connection_file = str(sockets / "kernel.json")
+
+        async def _async_start_kernel(self, **kwargs: Any) -> None:
+            await super()._async_start_kernel(**kwargs)
+            if stop is not None:
+                stop.watch(getattr(self.provisioner, "pid", None))
+
+        start_kernel = _async_start_kernel
 
         @property
         def kernel_spec(self) -> KernelSpec:

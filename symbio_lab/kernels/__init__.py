@@ -1,0 +1,1 @@
+"""Running notebooks with parameters, in kernels of their own."""

@@ -1,0 +1,1 @@
+"""Sweeps: one YAML, many notebook runs, each finished once."""

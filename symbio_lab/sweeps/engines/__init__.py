@@ -1,0 +1,1 @@
+"""Where runs execute: one file for each kind of machine, one protocol."""

@@ -1,0 +1,97 @@
+"""From a sweep file to the runs it asks for, each with its key; kept in the sweep's folder so that it can go on.
+
+Rules:
+    1. The folder holds its own copy of the notebook: resuming runs the source that the sweep was started with.
+    2. Runs of equal keys are one run, however often the grid lists them.
+    3. A folder of another sweep is refused; the same sweep with other runs keeps what is finished under equal keys.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from symbio_lab.codec import read_json, write_atomic, write_json
+from symbio_lab.errors import ConfigError, NotFoundError
+from symbio_lab.sweeps.keys import notebook_digest, run_key
+from symbio_lab.sweeps.spec import SweepSpec, check_spec, load_spec
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPlan:
+    """A sweep and its runs."""
+
+    folder: Path
+    spec: SweepSpec
+    runs: Mapping[str, Mapping[str, Any]]
+    """Key -> parameters, in running order."""
+
+
+def make_plan(file: Path, folder: Path) -> SweepPlan:
+    """Read a sweep file and lay its folder out.
+
+    Args:
+        file: YAML.
+        folder: where the sweep lives.
+
+    Returns:
+        The plan, also in ``folder/sweep.json``.
+
+    Raises:
+        ConfigError: what is wrong with the file, or the folder holds another sweep.
+        UnknownDatasetError: a run names no world.
+        StorageError: the file cannot be read or the folder cannot be written.
+    """
+    spec, notebook = load_spec(file)
+    folder = Path(folder).absolute()
+    if (folder / "sweep.json").is_file():
+        name = read_json(folder / "sweep.json")["spec"]["name"]
+        if name != spec.name:
+            raise ConfigError([f"{folder} holds the sweep {name!r}, not {spec.name!r}; use another folder"])
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError([f"{folder} is not empty and holds no sweep; use another folder"])
+    digest = notebook_digest(notebook)
+    runs: dict[str, Mapping[str, Any]] = {}
+    for point in spec.grid.points():
+        parameters = {**spec.parameters, **point}
+        runs.setdefault(run_key(parameters, digest), parameters)
+    write_atomic(folder / "notebook.ipynb", lambda path: _copy(notebook, path))
+    listed = [{"key": key, "parameters": dict(parameters)} for key, parameters in runs.items()]
+    write_json(
+        folder / "sweep.json",
+        {
+            "schema": SCHEMA,
+            "spec": spec.model_dump(mode="json", by_alias=True),
+            "notebook_digest": digest,
+            "runs": listed,
+        },
+    )
+    return SweepPlan(folder, spec, runs)
+
+
+def read_plan(folder: Path) -> SweepPlan:
+    """Return the plan that a folder was laid out with.
+
+    Raises:
+        NotFoundError: the folder holds no sweep.
+        ConfigError: its plan is damaged or of another release.
+    """
+    folder = Path(folder).absolute()
+    if not (folder / "sweep.json").is_file():
+        raise NotFoundError(f"there is no sweep in {folder}", hint="start one: symbio sweep run FILE --out DIR")
+    data = read_json(folder / "sweep.json")
+    if data.get("schema") != SCHEMA:
+        raise ConfigError([f"{folder / 'sweep.json'} has schema {data.get('schema')}, this release reads {SCHEMA}"])
+    spec, _ = check_spec({**data["spec"], "notebook": "notebook.ipynb"}, folder, "sweep.json")
+    if notebook_digest(folder / "notebook.ipynb") != data["notebook_digest"]:
+        raise ConfigError([f"{folder / 'notebook.ipynb'} was changed since the sweep started; start another sweep"])
+    return SweepPlan(folder, spec, {run["key"]: run["parameters"] for run in data["runs"]})
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
