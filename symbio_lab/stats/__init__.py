@@ -1,8 +1,8 @@
 """Pure statistics: intervals for rates, paired comparisons, and how many samples decide.
 
 No I/O, and randomness only from a generator that the caller gives. Statistics over whole sweeps need
-``scipy.stats``, which is slow to import, and stand in modules of their own: ``aggregates``, ``bootstrap``,
-``ranks``, ``survival``.
+``scipy.stats`` or statsmodels, which are slow to import, and stand in modules of their own: ``aggregates``,
+``bootstrap``, ``ranks``, ``survival``.
 
 Example:
     >>> from symbio_lab.stats import clopper_pearson_lower

@@ -4,7 +4,7 @@ Rules:
     1. Randomness comes from the generator that the caller gives; same seed, same interval.
     2. Runs of one incident are not independent: whoever claims something beyond the incidents at hand
        resamples incidents, by ``hierarchical_bootstrap``.
-    3. Fewer than ``MIN_BLOCKS`` blocks are refused: their interval covers far less than it says.
+    3. Fewer than ``MIN_BLOCKS`` blocks are refused: they say too little about how incidents differ.
 
 Example:
     >>> interval = bca_interval([0.1, 0.2, 0.2, 0.3, 0.4], rng=np.random.default_rng(0))
@@ -22,7 +22,7 @@ from scipy.stats import bootstrap
 
 from symbio_lab.errors import DataError
 from symbio_lab.records import Interval
-from symbio_lab.stats.aggregates import Figures, checked_values
+from symbio_lab.stats.figures import Figures, checked_values
 from symbio_lab.stats.intervals import check_alpha
 
 MIN_BLOCKS = 8

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import friedmanchisquare, rankdata, studentized_range, wilcoxon
+from statsmodels.stats.multitest import multipletests
 
 from symbio_lab.errors import DataError
-from symbio_lab.stats.aggregates import Figures, checked_values
+from symbio_lab.stats.figures import Figures, checked_values
 from symbio_lab.stats.intervals import check_alpha
 
 
@@ -47,7 +48,8 @@ def holm(p_values: Figures) -> tuple[float, ...]:
         DataError: nothing is given, or a p-value lies outside [0, 1].
 
     References:
-        Holm (1979), "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6.
+        Holm (1979), "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6;
+        ``statsmodels.stats.multitest.multipletests``.
 
     >>> holm([0.01, 0.04, 0.03])
     (0.03, 0.06, 0.06)
@@ -55,11 +57,7 @@ def holm(p_values: Figures) -> tuple[float, ...]:
     p = checked_values(p_values)
     if p.min() < 0 or p.max() > 1:
         raise DataError("a p-value lies outside [0, 1]", hint="give p-values")
-    order = np.argsort(p, kind="stable")
-    raised = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1)))
-    adjusted = np.empty_like(p)
-    adjusted[order] = raised
-    return tuple(float(value) for value in adjusted)
+    return tuple(float(value) for value in multipletests(p, method="holm")[1])
 
 
 def wilcoxon_holm(differences: Mapping[str, Figures]) -> tuple[RankComparison, ...]:
@@ -77,7 +75,8 @@ def wilcoxon_holm(differences: Mapping[str, Figures]) -> tuple[RankComparison, .
     """
     if not differences:
         raise DataError("no contrast to test", hint="give the differences of at least one contrast")
-    moved = {name: row[row != 0] for name, row in ((n, checked_values(v)) for n, v in differences.items())}
+    rows = {name: checked_values(values) for name, values in differences.items()}
+    moved = {name: row[row != 0] for name, row in rows.items()}
     p_values = [float(wilcoxon(row).pvalue) if row.size else 1.0 for row in moved.values()]
     adjusted = holm(p_values)
     return tuple(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import CensoredData, ecdf
 
 from symbio_lab.errors import DataError
-from symbio_lab.stats.aggregates import Figures, checked_values
+from symbio_lab.stats.figures import Figures, checked_values
 from symbio_lab.stats.intervals import check_alpha
 
 
