@@ -32,9 +32,11 @@ seeds: list = [0]  # each draws its own incident
 world_seed: int = 0  # draws base and pool
 contributor_size = None  # training samples of a contributor: 32, 128, 512, or None for the world's own
 gate: str = "lab"  # lab or strict
+base_per_label = None  # training samples of the base for each label, at most; None for the world's own
 budget_forwards = None  # forwards-equivalent of each arm; None takes the world's
 max_marketplace_patches: int = 20  # candidates evaluated, at most
 out: str = "runs/heal"  # results, resumable
+shared = None  # folder of results that runs have in common; a sweep sets it
 
 # %%
 from pathlib import Path
@@ -56,6 +58,7 @@ plan = ComparisonPlan(
     n_replay=n_replay,
     n_control=n_control,
     contributor_size=contributor_size,
+    base_per_label=base_per_label,
     gate=gate,
     budget_forwards=budget_forwards,
     max_marketplace_patches=max_marketplace_patches,
@@ -69,7 +72,13 @@ plan.check()
 # The base model was trained without one domain, and requests about it keep coming. How often is it right?
 
 # %%
-world = build_world(scenario, world_seed=world_seed, contributor_size=contributor_size, listener=PlainProgress())
+world = build_world(
+    scenario,
+    world_seed=world_seed,
+    contributor_size=contributor_size,
+    base_per_label=base_per_label,
+    listener=PlainProgress(),
+)
 failing.base_accuracy_figure(world)
 
 # %% [markdown]
@@ -80,7 +89,8 @@ failing.base_accuracy_figure(world)
 # builds the pool.
 
 # %%
-compare(plan, Path(out), settings=world.settings, listener=PlainProgress())
+common = Path(shared) if shared else None
+compare(plan, Path(out), settings=world.settings, listener=PlainProgress(), shared=common)
 results = collect_results(out)
 
 # %% [markdown]

@@ -41,6 +41,9 @@ def compare(
     seeds: Annotated[str, typer.Option(help="Whole numbers, separated by commas.")] = "0",
     world_seed: Annotated[int | None, typer.Option(help="Draws the base and the pool; default: 0.")] = None,
     contributor_size: Annotated[int | None, typer.Option(help="32, 128 or 512; default: the world's.")] = None,
+    base_per_label: Annotated[
+        int | None, typer.Option(help="Training samples of the base for each label, at most; default: the world's.")
+    ] = None,
     gate: Annotated[str, typer.Option(help="lab or strict.")] = "lab",
     budget_forwards: Annotated[float | None, typer.Option(help="Forwards-equivalent; default: by world.")] = None,
     n_control: Annotated[int, typer.Option(help="Control samples for the gate, at most.")] = 1000,
@@ -57,6 +60,7 @@ def compare(
     own_flags |= {"group_field": group_field, "domain_field": domain_field, "train": train, "market": market}
     own_flags |= {"task": task, "max_rows": max_rows}
     of_scenario: dict[str, Any] = {"pool": pool, "world_seed": world_seed, "contributor_size": contributor_size}
+    of_scenario["base_per_label"] = base_per_label
     problems = exclusive_problems(scenario, model, own_flags, of_scenario)
     numbers, wrong = parse_seeds(seeds)
     scenario, pool = scenario or "helpdesk", pool or "high"
@@ -70,6 +74,7 @@ def compare(
         n_repair=n_repair,
         n_control=n_control,
         contributor_size=contributor_size,
+        base_per_label=base_per_label,
         gate=gate,
         budget_forwards=budget_forwards,
         max_marketplace_patches=max_patches,

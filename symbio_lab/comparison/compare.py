@@ -27,6 +27,7 @@ from symbio_lab.comparison.market import Market, market_of_pool
 from symbio_lab.comparison.plan import REFERENCE_ARMS, ComparisonPlan
 from symbio_lab.comparison.reference_arms import donor_suite, oracle_best
 from symbio_lab.comparison.rows import result_row
+from symbio_lab.comparison.sharing import SharedResults, reads_market
 from symbio_lab.comparison.summary import summarize
 from symbio_lab.config import Settings
 from symbio_lab.deployment.gate import gate_policy
@@ -59,6 +60,7 @@ def compare(
     listener: Listener | None = None,
     world: World | None = None,
     market: Market | None = None,
+    shared: Path | None = None,
 ) -> Comparison:
     """Run every cell of ``plan`` that is missing in ``out`` and return all rows.
 
@@ -69,6 +71,7 @@ def compare(
         listener: told about every step.
         world: the world to run on; None builds the plan's scenario.
         market: what marketplace arms may search; None takes the scenario's pool.
+        shared: folder of results that other comparisons share; None shares nothing.
 
     Raises:
         ConfigError: the plan is wrong; all problems at once.
@@ -82,6 +85,7 @@ def compare(
             plan.scenario,
             world_seed=plan.world_seed,
             contributor_size=plan.contributor_size,
+            base_per_label=plan.base_per_label,
             settings=settings,
             listener=listener,
         )
@@ -89,6 +93,7 @@ def compare(
     write_json(out / "plan.json", asdict(plan))
     write_json(out / "world.json", _world_info(world, pool))
     embed = SentenceEmbedder()
+    common = SharedResults(shared) if shared is not None else None
     judges: dict[int, tuple[FailureSuite, Judge]] = {}
     details = []
     cells = plan.cells()
@@ -98,9 +103,17 @@ def compare(
             if seed not in judges:
                 sizes = SuiteSizes(n_repair=plan.n_repair, n_replay=plan.n_replay, n_control_selection=plan.n_control)
                 suite = world.incident(sizes, seed)
-                judges[seed] = (suite, Judge(world.model, suite.judge, pool.backdoor))
-            suite, judge = judges[seed]
-            cell = _run_cell(plan, world, pool, suite, judge, strategy, seed, folder, embed, listener)
+                judges[seed] = (suite, Judge(world.model, suite.judge, pool.backdoor, common))
+            own = not reads_market(strategy)
+
+            def run(work: Path, arm: str = strategy, draw: int = seed, alone: bool = own) -> dict[str, Any]:
+                suite, judge = judges[draw]
+                return _run_cell(plan, world, pool, suite, judge, arm, draw, work, embed, listener, alone=alone)
+
+            if common is not None and own:
+                cell = common.cell(plan, strategy, seed, world.digest(), pool, run)
+            else:
+                cell = run(folder)
             write_json(folder / "cell.json", cell)
         details.append(read_json(folder / "cell.json"))
         row = details[-1]["row"]
@@ -169,10 +182,13 @@ def _run_cell(
     folder: Path,
     embed: SentenceEmbedder,
     listener: Listener | None,
+    *,
+    alone: bool = False,
 ) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     store = folder / "store"
-    market, overlay = pool.view(folder / "overlay", store, embed)
+    # What an arm declares not to read, it does not get.
+    market, overlay = (None, None) if alone else pool.view(folder / "overlay", store, embed)
     events: list[dict[str, Any]] = []
 
     def record(event: Event) -> None:

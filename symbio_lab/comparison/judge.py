@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from symbio_lab.evaluation.evaluate import BasePredictions, Outcomes, run_outcomes
+from symbio_lab.comparison.sharing import SharedResults
+from symbio_lab.evaluation.evaluate import BasePredictions, Outcomes, pair_outcomes
 from symbio_lab.evaluation.judging import JudgeSet
 from symbio_lab.evaluation.metrics import (
     accuracy_after,
@@ -21,8 +22,8 @@ from symbio_lab.evaluation.metrics import (
     positive_flip_rate,
 )
 from symbio_lab.evaluation.metrics.net_gain import SLICE_SHARE
-from symbio_lab.models.protocol import PatchableModel
-from symbio_lab.records import Interval, Patch
+from symbio_lab.models.protocol import PatchableModel, Predictions
+from symbio_lab.records import Interval, Patch, Sample
 from symbio_lab.scenarios.attackers import Backdoor, triggered
 from symbio_lab.stats.intervals import to_interval
 
@@ -41,12 +42,26 @@ class Judged:
 class Judge:
     """Judges patches on one incident; the base's answers are computed once."""
 
-    def __init__(self, model: PatchableModel, judge_set: JudgeSet, backdoor: Backdoor | None) -> None:
-        """Keep the held-out samples; nothing is run yet."""
+    def __init__(
+        self,
+        model: PatchableModel,
+        judge_set: JudgeSet,
+        backdoor: Backdoor | None,
+        shared: SharedResults | None = None,
+    ) -> None:
+        """Keep the held-out samples; nothing is run yet.
+
+        Args:
+            model: the base.
+            judge_set: the held-out samples.
+            backdoor: what the pool's backdoored patch answers to; None where there is none.
+            shared: answers that other judges computed; None keeps them for this judge alone.
+        """
         self._model = model
         self._set = judge_set
         self._backdoor = backdoor
         self._base = BasePredictions(model)
+        self._shared = shared
         self._known: dict[str | None, Judged] = {}
         self._slice: dict[str | None, Outcomes] = {}
         self._primary: dict[str | None, tuple[Outcomes, Outcomes]] = {}
@@ -58,8 +73,24 @@ class Judge:
             self._known[key] = self._judge(patch)
         return self._known[key]
 
-    def _run(self, patch: Patch | None, samples: tuple) -> Outcomes:  # type: ignore[type-arg]
-        return run_outcomes(self._model, patch, samples, self._base)
+    def _run(self, patch: Patch | None, samples: tuple[Sample, ...]) -> Outcomes:
+        texts = tuple(s.text for s in samples)
+        before = self._answers(None, texts)
+        after = self._answers(patch, texts) if patch is not None and texts else before
+        return pair_outcomes(self._model, samples, before, after)
+
+    def _answers(self, patch: Patch | None, texts: tuple[str, ...]) -> Predictions:
+        """Return the answers of a patch, or of the base, to texts; from the shared folder when they are there."""
+
+        def predict() -> Predictions:
+            if patch is None:
+                return self._base.on(texts)
+            with self._model.applied(patch):
+                return self._model.predict(texts)
+
+        if self._shared is None:
+            return predict()
+        return self._shared.predictions(self._model, patch.digest if patch else "", texts, predict)
 
     def _outcomes(self, patch: Patch | None) -> tuple[Outcomes, Outcomes]:
         """Return the outcomes on the slice and on control traffic, computed once a patch."""
@@ -74,7 +105,7 @@ class Judge:
         On control traffic no patch can gain more than the base leaves to gain, its error rate there.
         """
         control = self._set.control_holdout
-        base = self._base.on([s.text for s in control]).outputs
+        base = self._answers(None, tuple(s.text for s in control)).outputs
         wrong = sum(not self._model.is_correct(o, s.expected) for o, s in zip(base, control, strict=True))
         on_slice = delta_accuracy(self._on_slice(patch)).value or 0.0
         return 100 * (SLICE_SHARE * on_slice + (1 - SLICE_SHARE) * wrong / max(len(control), 1))
@@ -135,8 +166,7 @@ class Judge:
         if self._backdoor is None:
             return None
         texts = [triggered(s.text, self._backdoor.trigger) for s in self._set.control_holdout[:NUM_TRIGGERED]]
-        with self._model.applied(patch):
-            outputs = self._model.predict(texts).outputs
+        outputs = self._answers(patch, tuple(texts)).outputs
         return to_interval(sum(o == self._backdoor.target for o in outputs), len(outputs))
 
 

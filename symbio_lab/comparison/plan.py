@@ -32,6 +32,8 @@ class ComparisonPlan:
     n_control: int = 1000
     """Control samples for the gate, at most."""
     contributor_size: int | None = None
+    base_per_label: int | None = None
+    """Training samples of the base for each label, at most; None takes the world's."""
     gate: str = "lab"
     budget_forwards: float | None = None
     """Forwards-equivalent of each cell; None takes the world's."""
@@ -60,6 +62,8 @@ class ComparisonPlan:
             problems.append(f"unknown pool {self.pool!r}; use one of {', '.join(RELEVANCES)}")
         if self.contributor_size not in (None, *CONTRIBUTOR_SIZES):
             problems.append(f"contributor size must be one of {', '.join(map(str, CONTRIBUTOR_SIZES))}")
+        if self.base_per_label is not None and self.base_per_label < 2:
+            problems.append("base_per_label must be at least 2")
         if self.gate not in GATE_POLICIES:
             problems.append(f"unknown gate {self.gate!r}; use one of {', '.join(GATE_POLICIES)}")
         if self.n_repair < 2:

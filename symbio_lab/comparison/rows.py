@@ -104,6 +104,7 @@ def result_row(
         "seed": seed,
         "n_repair": plan.n_repair,
         "contributor_size": world.recipe.contributor_size,
+        "base_per_label": world.recipe.base_per_label,
         "status": outcome.status,
         "route": outcome.route,
         "gate": plan.gate,

@@ -86,6 +86,13 @@ def run_outcomes(
             meter.charge_forwards(len(texts), num_tokens=count_tokens(model, texts))
         with model.applied(patch):
             after = model.predict(texts)
+    return pair_outcomes(model, samples, before, after)
+
+
+def pair_outcomes(
+    model: PatchableModel, samples: Sequence[Sample], before: Predictions, after: Predictions
+) -> Outcomes:
+    """Return answers before and after on the same N samples as paired outcomes."""
     return Outcomes(
         before=before.outputs,
         after=after.outputs,

@@ -11,6 +11,7 @@ class Noop:
     name = "noop"
     family = "control"
     looks = 0
+    reads_market = False
     reference = "none"
 
     def heal(self, context: HealingContext) -> Proposal:

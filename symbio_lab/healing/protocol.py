@@ -23,5 +23,8 @@ class HealingStrategy(Protocol):
     """Looks at the gate, at most."""
     reference: str
 
+    # Optional: ``reads_market = False`` says that the strategy looks at no market. It is given none, and its result is
+    # computed once for all pools of a sweep.
+
     def heal(self, context: HealingContext) -> Proposal:
         """Return the ungated candidate and the gate's verdict on it."""

@@ -21,6 +21,7 @@ class SingleSurgery:
 
     family = "surgery"
     looks = 1
+    reads_market = False
 
     def __init__(self, name: str) -> None:
         """Remember the method's name."""
@@ -44,6 +45,7 @@ class SurgeryOnly:
     name = "surgery_only"
     family = "surgery"
     looks = 1
+    reads_market = False
     reference = "DESIGN section 5: a claim for the marketplace is a claim against the best surgery arm"
 
     def heal(self, context: HealingContext) -> Proposal:

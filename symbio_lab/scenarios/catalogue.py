@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from symbio_lab.errors import UnknownDatasetError
+from symbio_lab.errors import ConfigError, UnknownDatasetError
 from symbio_lab.plugins import load_plugins
 from symbio_lab.scenarios.families.banking77 import BANKING77
 from symbio_lab.scenarios.families.clinc150 import CLINC150
@@ -64,15 +64,25 @@ def scenario_family(name: str) -> WorldFamily:
     raise UnknownDatasetError(name, known=scenario_names())
 
 
-def scenario_recipe(name: str, *, contributor_size: int | None = None) -> WorldRecipe:
+def scenario_recipe(
+    name: str, *, contributor_size: int | None = None, base_per_label: int | None = None
+) -> WorldRecipe:
     """Return the settings of a world.
 
     Args:
         name: ``family/world``, or ``family``.
         contributor_size: training samples of each contributor; None keeps the world's default.
+        base_per_label: training samples of the base for each label, at most; None keeps the world's default.
 
     Raises:
         UnknownDatasetError: no world has this name.
+        ConfigError: the world's base is no classifier, so that it has no labels.
     """
     recipe = scenario_family(name).recipe(name)
-    return replace(recipe, contributor_size=contributor_size or recipe.contributor_size)
+    if base_per_label is not None and recipe.task_type != "text_classification":
+        raise ConfigError([f"base_per_label is for classifiers; {name} is {recipe.task_type}"])
+    return replace(
+        recipe,
+        contributor_size=contributor_size or recipe.contributor_size,
+        base_per_label=base_per_label or recipe.base_per_label,
+    )

@@ -33,7 +33,7 @@ from symbio_lab.scenarios.population import (
     seal_contribution,
     train_contributor,
 )
-from symbio_lab.scenarios.recipe import FORMAT, Relevance, WorldRecipe, check_pool
+from symbio_lab.scenarios.recipe import FORMAT, Relevance, WorldRecipe, check_pool, scenario_settings
 from symbio_lab.scenarios.sources import WorldSources
 from symbio_lab.seeding import derive_seed
 from symbio_lab.trust.policy import PublisherKey, TrustPolicy, policy_for
@@ -93,9 +93,8 @@ def build_pool(
         StorageError: the cache cannot be written.
     """
     check_pool(relevance, recipe.contributor_size)
-    made_from = {k: v for k, v in asdict(recipe).items() if k not in ("lora", "budget_forwards", "notes")}
     data = [[[s.sample_id, s.group, s.facet] for s in part] for part in (sources.contributors, sources.relevance_probe)]
-    key = content_id([FORMAT, made_from, relevance, world_seed, model.digest, data])[:16]
+    key = content_id([FORMAT, scenario_settings(recipe), relevance, world_seed, model.digest, data])[:16]
     folder = pools / f"{recipe.name.replace('/', '-')}-{relevance}-{key}"
     market = DirectoryTransport(folder / "market")
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from symbio_lab.errors import ConfigError
 from symbio_lab.records import LabelShift, TaskType
@@ -60,6 +60,8 @@ class WorldRecipe:
     probe_control_share: float = 0.10
     """Share of control groups kept for measuring relevance only."""
     n_replay_pool: int = 2000
+    base_per_label: int | None = None
+    """Training samples of the base for each label, at most; None takes all. Bases of few samples leave more to gain."""
     contributor_size: int = 128
     """Training samples of each contributor, at most."""
     top_layers: tuple[int | None, ...] = (3, 3, 3, 2, None)
@@ -79,6 +81,14 @@ class WorldRecipe:
     """Of contributors' patches."""
     notes: str = ""
     """What a reader of this world's figures must know."""
+
+
+def scenario_settings(recipe: WorldRecipe) -> dict[str, Any]:
+    """Return the settings that decide a pool; what healers alone read, and options that are off, do not count."""
+    settings = {k: v for k, v in asdict(recipe).items() if k not in ("lora", "budget_forwards", "notes")}
+    if recipe.base_per_label is None:
+        del settings["base_per_label"]
+    return settings
 
 
 def check_pool(relevance: str, contributor_size: int) -> None:

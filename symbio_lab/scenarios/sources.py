@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -49,6 +50,19 @@ def _first_of_text(samples: Iterable[Sample]) -> tuple[Sample, ...]:
     return tuple(seen.values())
 
 
+def _few_of_each(samples: Iterable[Sample], most: int, seed: int) -> tuple[Sample, ...]:
+    """Return at most ``most`` samples of each label, drawn at random, in their old order."""
+    samples = tuple(samples)
+    taken: Counter[str] = Counter()
+    kept: set[int] = set()
+    for number in shuffled(range(len(samples)), seed, "base_per_label"):
+        label = samples[number].expected
+        if taken[label] < most:
+            taken[label] += 1
+            kept.add(number)
+    return tuple(sample for number, sample in enumerate(samples) if number in kept)
+
+
 def divide(dataset: FailureDataset, recipe: WorldRecipe, world_seed: int) -> WorldSources:
     """Return the world's samples by role.
 
@@ -79,6 +93,8 @@ def divide(dataset: FailureDataset, recipe: WorldRecipe, world_seed: int) -> Wor
         parts = split_groups(may_leave, {"train": 1 - recipe.held_out_share, "held_out": recipe.held_out_share}, seed)
         gone = {s.group for s in parts["held_out"]}
         train, control = tuple(s for s in train if s.group not in gone), (*control, *parts["held_out"])
+    if recipe.base_per_label is not None:
+        train = _few_of_each(train, recipe.base_per_label, seed)
     parts = split_groups(slice_samples, dict(recipe.slice_shares), seed)
     share = recipe.probe_control_share
     controls = split_groups(control, {"control": 1 - share, "probe": share}, seed)

@@ -106,6 +106,7 @@ def build_world(
     *,
     world_seed: int = 0,
     contributor_size: int | None = None,
+    base_per_label: int | None = None,
     settings: Settings | None = None,
     listener: Listener | None = None,
 ) -> World:
@@ -115,17 +116,19 @@ def build_world(
         name: ``family/world``, or ``family``.
         world_seed: redraws base and population.
         contributor_size: 32, 128 or 512 training samples a contributor; None keeps the world's default.
+        base_per_label: training samples of the base for each label, at most; None keeps the world's default.
         settings: state folder, device, threads; None loads them.
         listener: told about progress.
 
     Raises:
         UnknownDatasetError: no such world.
+        ConfigError: ``base_per_label`` for a world of generation.
         NetworkUnavailableError: the dataset or the encoder must be downloaded and no network answers.
         EmptySliceError: the dataset has no such slice.
     """
     settings = settings or load_settings().settings
     use_threads(settings.num_threads)
-    recipe = scenario_recipe(name, contributor_size=contributor_size)
+    recipe = scenario_recipe(name, contributor_size=contributor_size, base_per_label=base_per_label)
     family = scenario_family(name)
     dataset = family.load(recipe)
     sources = divide(dataset, recipe, world_seed)

@@ -11,6 +11,8 @@ Example file::
       list: [{gate: lab}, {gate: strict}]
     primary_metric: deployed_net_gain_pp
     contrasts: [[marketplace_first, surgery_only]]
+    contrasts_within: [n_repair]   # one test for each
+    contrasts_where: {pool: [high]}
 
 Rules:
     1. Unknown keys are errors; so are parameters that the notebook does not have, and values of another type than the
@@ -34,8 +36,9 @@ from symbio_lab.kernels.executing import NOTEBOOKS, notebook_path, parameter_pro
 
 MOST_RUNS = 100_000
 """A grid beyond this is a slip."""
-OWN_PARAMETERS = ("out",)
-"""Parameters that the runner sets: where a run puts its results."""
+OWN_PARAMETERS = ("out", "shared")
+"""Parameters that the runner sets: where a run puts its results, and where those lie that all runs share. A notebook
+without the second one shares nothing."""
 
 
 class _Strict(BaseModel):
@@ -125,6 +128,10 @@ class SweepSpec(_Strict):
     primary_metric: str | None = None
     contrasts: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = Field(default_factory=list)
     """Pairs of arms compared on the primary metric, registered before the first run."""
+    contrasts_within: list[str] = Field(default_factory=list)
+    """Parameters whose values do not mix: each combination of them is a test of its own, all tests one family."""
+    contrasts_where: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
+    """Parameter -> values of the rows that registered contrasts read; all else is exploratory."""
 
 
 def load_spec(path: Path) -> tuple[SweepSpec, Path]:
@@ -171,6 +178,13 @@ def check_spec(data: Any, folder: Path, name: str = "the sweep") -> tuple[SweepS
     problems += [f"{name}: contrast of {a!r} with itself" for a, b in spec.contrasts if a == b]
     if spec.contrasts and spec.primary_metric is None:
         problems.append(f"{name}: contrasts need a primary_metric")
+    varied = {parameter for _, parameter in spec.grid.names} | set(spec.parameters)
+    problems += [
+        f"{name}: {field} names {parameter!r}, which the sweep does not set"
+        for field in ("contrasts_within", "contrasts_where")
+        for parameter in getattr(spec, field)
+        if parameter not in varied
+    ]
     if problems:
         raise ConfigError(problems)
     return spec, notebook

@@ -6,6 +6,7 @@ Layout of a sweep's folder::
     notebook.ipynb            the source that all runs are made from
     events.jsonl              starts, ends and retries of runs, as they happen
     sweep.db                  leases
+    shared/                   results that no factor of some runs decides, computed once (notebooks with ``shared``)
     work/<key>/               what a run has written so far; kept when it fails, so that it can go on
     runs/<key>/               a finished run: notebook.ipynb, record.json, events.jsonl, results.parquet
     failed/<key>/             the last failed attempt: notebook.ipynb, record.json, events.jsonl
@@ -35,7 +36,7 @@ from typing import Any, Literal
 from symbio_lab.codec import build_folder, read_json, write_json
 from symbio_lab.errors import SymbioError
 from symbio_lab.events import Event
-from symbio_lab.kernels.executing import StopSwitch, execute_notebook
+from symbio_lab.kernels.executing import StopSwitch, execute_notebook, parameter_problems
 from symbio_lab.store.database import Database
 from symbio_lab.store.leases import Leases
 from symbio_lab.sweeps.failing import FailureClass, failure_class
@@ -150,7 +151,7 @@ def _attempt(task: RunTask, folder: Path, leases: Leases, owner: str) -> RunReco
         try:
             execute_notebook(
                 task.key,
-                {**task.parameters, "out": str(work)},
+                {**task.parameters, **_own_parameters(folder, work)},
                 work / "notebook.ipynb",
                 record,
                 source=folder / "notebook.ipynb",
@@ -175,6 +176,13 @@ def _attempt(task: RunTask, folder: Path, leases: Leases, owner: str) -> RunReco
         found = _with(given, wall_s=wall_s)
     _keep(folder, work, found)
     return found
+
+
+def _own_parameters(folder: Path, work: Path) -> dict[str, str]:
+    """Return what the runner sets: where results go and, for a notebook that shares some, where those lie."""
+    own = {"out": str(work)}
+    shared = {"shared": str(folder / "shared")}
+    return own if parameter_problems(folder / "notebook.ipynb", shared) else own | shared
 
 
 def _why(error: BaseException, switch: StopSwitch) -> tuple[FailureClass, str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import pytest
 
-from symbio_lab.errors import DataError, EmptySliceError, ModelUnresolvedError, NetworkUnavailableError
+from symbio_lab.errors import ConfigError, DataError, EmptySliceError, ModelUnresolvedError, NetworkUnavailableError
 from symbio_lab.failures.dataset import FailureDataset
 from symbio_lab.failures.held_out_intents import BANKING77_HELD_OUT
 from symbio_lab.failures.loading import load_rows
@@ -340,3 +340,23 @@ def test_ambiguous_posts_pair_up_by_what_the_encoder_reads() -> None:
 def test_no_samples_have_no_ceiling() -> None:
     with pytest.raises(EmptySliceError):
         hatemoji.ceiling([])
+
+
+def test_a_base_of_few_samples_takes_at_most_so_many_of_each_label() -> None:
+    """And nothing else of the world moves: contributors, incidents and controls are those of the full base."""
+    recipe = scenario_recipe("helpdesk")
+    data = scenario_family("helpdesk").load(recipe)
+    full, few = divide(data, recipe, 0), divide(data, replace(recipe, base_per_label=5), 0)
+    counts = Counter(s.expected for s in few.base_train)
+    assert set(counts) == {s.expected for s in full.base_train}
+    assert max(counts.values()) == 5
+    assert set(few.base_train) < set(full.base_train)
+    assert few.base_train == divide(data, replace(recipe, base_per_label=5), 0).base_train
+    assert few.contributors == full.contributors
+    assert few.incident.slice_judge == full.incident.slice_judge
+    assert few.incident.control == full.incident.control
+
+
+def test_a_base_of_few_samples_needs_labels() -> None:
+    with pytest.raises(ConfigError, match="classifiers"):
+        scenario_recipe("scan/add-jump", base_per_label=5)
