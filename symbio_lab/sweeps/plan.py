@@ -60,7 +60,7 @@ def make_plan(file: Path, folder: Path) -> SweepPlan:
     for point in spec.grid.points():
         parameters = {**spec.parameters, **point}
         runs.setdefault(run_key(parameters, digest), parameters)
-    write_atomic(folder / "notebook.ipynb", lambda path: _copy(notebook, path))
+    copy_notebook(notebook, folder)
     listed = [{"key": key, "parameters": dict(parameters)} for key, parameters in runs.items()]
     write_json(
         folder / "sweep.json",
@@ -91,6 +91,11 @@ def read_plan(folder: Path) -> SweepPlan:
     if notebook_digest(folder / "notebook.ipynb") != data["notebook_digest"]:
         raise ConfigError([f"{folder / 'notebook.ipynb'} was changed since the sweep started; start another sweep"])
     return SweepPlan(folder, spec, {run["key"]: run["parameters"] for run in data["runs"]})
+
+
+def copy_notebook(source: Path, folder: Path) -> None:
+    """Give a sweep's folder its own copy of the notebook."""
+    write_atomic(folder / "notebook.ipynb", lambda path: _copy(source, path))
 
 
 def _copy(source: Path, target: Path) -> None:
