@@ -34,6 +34,7 @@ EXIT_CODES = {
     4: "a resource is missing: network, disk, package, model",
     5: "out of budget or time",
     6: "some runs of a sweep failed or are missing; resume it",
+    7: "a repeated run gave another figure than was reported",
     130: "interrupted; finished work is kept",
 }
 INTERRUPTED = 130

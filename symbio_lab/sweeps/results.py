@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def commit_rows(plan: SweepPlan, folder: Path, by: str) -> list[Path]:
         path = Path(folder) / "results" / f"{str(value).replace('/', '-')}.parquet"
         part = part.reset_index(drop=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, lambda temporary, rows=part: rows.to_parquet(temporary, index=False, compression="zstd"))
+        write_atomic(path, partial(_write, part))
         written.append(path)
     return written
 
@@ -110,6 +111,10 @@ def rows_of(frame: Any, parameters: Mapping[str, Any], varied: Sequence[str]) ->
             continue
         chosen = chosen[chosen[name].isna()] if value is None else chosen[chosen[name] == value]
     return chosen
+
+
+def _write(frame: Any, path: Path) -> None:
+    frame.to_parquet(path, index=False, compression="zstd")
 
 
 def _committed(folder: Path) -> Any:
