@@ -13,6 +13,8 @@ from symbio_lab.cli.session import JsonFlag
 from symbio_lab.errors import NotFoundError
 
 sweep_app = typer.Typer(name="sweep", help="Run a notebook over a grid of parameters.", no_args_is_help=True)
+EngineName = Annotated[str | None, typer.Option("--engine", help="local, ray or slurm; default: the file's.")]
+Slots = Annotated[int | None, typer.Option(help="Runs at once; default: the file's.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a sweep.")]
 FAILED = 6
 """Exit code: some runs failed; the finished ones are kept."""
@@ -22,20 +24,22 @@ FAILED = 6
 def run(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Sweep file (YAML).")],
     out: Annotated[Path, typer.Option(help="Folder of the sweep; what is finished there is kept.")],
+    engine: EngineName = None,
+    slots: Slots = None,
     as_json: JsonFlag = False,
 ) -> int:
     """Run every cell that is not finished; exit 6 if some failed."""
     from symbio_lab.sweeps.plan import make_plan
 
-    return _run(make_plan(file, out), as_json)
+    return _run(make_plan(file, out), engine, slots, as_json)
 
 
 @sweep_app.command("resume")
-def resume(folder: Folder, as_json: JsonFlag = False) -> int:
+def resume(folder: Folder, engine: EngineName = None, slots: Slots = None, as_json: JsonFlag = False) -> int:
     """Run only what is missing or failed."""
     from symbio_lab.sweeps.plan import read_plan
 
-    return _run(read_plan(folder), as_json)
+    return _run(read_plan(folder), engine, slots, as_json)
 
 
 @sweep_app.command("status")
@@ -63,12 +67,29 @@ def cancel(folder: Folder) -> None:
     print(f"cancelled: {folder}; go on with: symbio sweep resume {folder}")
 
 
-def _run(plan: Any, as_json: bool) -> int:
+def _engine(plan: Any, engine: str | None, slots: int | None) -> Any:
+    """Return the file's engine, or what the flags make of it; another engine does not know the file's options."""
+    from symbio_lab.errors import ConfigError
+    from symbio_lab.sweeps.engines.choosing import choose_engine
+    from symbio_lab.sweeps.spec import ENGINES
+
+    choice = plan.spec.engine
+    problems = [] if engine in (None, *ENGINES) else [f"--engine {engine}: use one of {', '.join(ENGINES)}"]
+    problems += [] if slots is None or slots >= 1 else ["--slots must be at least 1"]
+    if problems:
+        raise ConfigError(problems)
+    if engine is not None and engine != choice.name:
+        choice = choice.model_copy(update={"name": engine, "options": {}})
+    return choose_engine(choice if slots is None else choice.model_copy(update={"slots": slots}))
+
+
+def _run(plan: Any, engine: str | None, slots: int | None, as_json: bool) -> int:
     from symbio_lab.sweeps.collecting import write_results
     from symbio_lab.sweeps.runner import run_sweep
 
+    chosen = _engine(plan, engine, slots)
     with progress(phases=False) as listener:
-        done = run_sweep(plan, listener=listener)
+        done = run_sweep(plan, engine=chosen, listener=listener)
     try:
         results = write_results(plan) if done.finished else None
     except NotFoundError:

@@ -34,10 +34,13 @@ def failure_class(error: BaseException) -> FailureClass:
     'permanent'
     >>> failure_class(NotebookFailedError("a.ipynb stopped in cell 3: OutOfMemoryError: CUDA out of memory"))
     'out_of_memory'
+    >>> failure_class(RuntimeError("Kernel died before replying to kernel_info"))
+    'dead_kernel'
     """
-    if isinstance(error, KernelDiedError):
-        return "dead_kernel"
     text = str(error)
+    # The second one is jupyter_client's: the kernel was gone before it said its first word.
+    if isinstance(error, KernelDiedError) or (isinstance(error, RuntimeError) and text.startswith("Kernel died")):
+        return "dead_kernel"
     if isinstance(error, NotebookFailedError) and re.search(r"stopped in cell \S+ AssertionError", text):
         return "permanent"
     if isinstance(error, MemoryError) or _NO_MEMORY.search(text):

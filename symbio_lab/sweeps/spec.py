@@ -101,6 +101,9 @@ class Retries(_Strict):
     """Network and file system errors that pass."""
 
 
+ENGINES = ("local", "ray", "slurm")
+
+
 class EngineChoice(_Strict):
     """Where runs execute."""
 

@@ -163,7 +163,8 @@ def _attempt(task: RunTask, folder: Path, leases: Leases, owner: str) -> RunReco
         except Exception as error:
             # Rule 3.
             logger.exception("run %s", task.key)
-            failure, reason = failure_class(error), f"{type(error).__name__}: {error}"
+            failure, reason = _why(error, switch)
+            reason = reason if switch.reason else f"{type(error).__name__}: {reason}"
         finally:
             over.set()
     guard.join()

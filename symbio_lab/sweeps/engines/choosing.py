@@ -12,10 +12,17 @@ def choose_engine(choice: EngineChoice) -> Engine:
     """Return an engine.
 
     Raises:
-        ConfigError: this release has no such engine, or does not know an option.
+        ConfigError: the engine does not know an option.
+        MissingExtraError: the package that the engine needs is not installed.
     """
-    if choice.name == "local":
-        if choice.options:
-            raise ConfigError([f"engine local has no options, not {', '.join(choice.options)}"])
-        return LocalEngine(choice.slots, choice.threads)
-    raise ConfigError([f"engine {choice.name} is not part of this release; use local"])
+    if choice.name == "ray":
+        from symbio_lab.sweeps.engines.ray import ray_engine
+
+        return ray_engine(choice.slots, choice.threads, choice.options)
+    if choice.name == "slurm":
+        from symbio_lab.sweeps.engines.slurm import slurm_engine
+
+        return slurm_engine(choice.slots, choice.threads, choice.options)
+    if choice.options:
+        raise ConfigError([f"engine local has no options, not {', '.join(choice.options)}"])
+    return LocalEngine(choice.slots, choice.threads)
