@@ -1,7 +1,7 @@
 """What a figure, a table or a paragraph is to Jupyter: one mime bundle that needs no script and no trust.
 
 Rules:
-    1. A figure is ``image/png`` with alternative text, and ``text/plain``.
+    1. A figure is ``image/png`` with alternative text, and ``text/plain``; one of ``charts`` is its Vega-Lite too.
     2. A table or paragraph is ``text/html`` without style or script, and ``text/plain``.
     3. Nothing is fetched when a bundle is shown; it looks the same without a kernel and without a network.
 """
@@ -25,14 +25,14 @@ DPI = 150
 class Bundle:
     """One thing to show."""
 
-    data: Mapping[str, str]
-    """Mime type -> content; images in base64."""
+    data: Mapping[str, Any]
+    """Mime type -> content: text, images in base64, JSON as it is."""
     metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Mime type -> metadata, such as the alternative text of an image."""
 
     def _repr_mimebundle_(
         self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
-    ) -> tuple[dict[str, str], dict[str, Any]]:
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the bundle as IPython asks for it."""
         kept = {
             mime: content
@@ -43,12 +43,12 @@ class Bundle:
 
     def __str__(self) -> str:
         """Return the plain text."""
-        return self.data["text/plain"]
+        return str(self.data["text/plain"])
 
     @property
     def html(self) -> str:
         """The HTML fragment; empty for a figure."""
-        return self.data.get("text/html", "")
+        return str(self.data.get("text/html", ""))
 
     @property
     def png(self) -> bytes:

@@ -29,7 +29,7 @@ from symbio_lab.codec import write_atomic
 from symbio_lab.errors import ConfigError, KernelDiedError, NotebookFailedError, NotFoundError, SymbioError
 from symbio_lab.events import BuildProgress, Event, Listener, emit
 
-NOTEBOOKS = ("bring_your_own", "heal", "report")
+NOTEBOOKS = ("bring_your_own", "heal", "report", "sweep_report")
 _PACKAGE = Path(__file__).resolve().parents[1]
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "str": str,

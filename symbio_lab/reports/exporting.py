@@ -78,6 +78,16 @@ def export_html(notebook: Path, page: Path, *, title: str) -> Path:
         widget_renderer_url="",
     )
     body, _ = exporter.from_notebook_node(node)
+    return write_page(page, title, body)
+
+
+def write_page(page: Path, title: str, body: str) -> Path:
+    """Write a body of HTML as a page with the report's style.
+
+    Raises:
+        DataError: the page would exceed ``MOST_BYTES``.
+        StorageError: the page cannot be written.
+    """
     style = resources.files("symbio_lab.reports").joinpath("report.css").read_text(encoding="utf-8")
     data = PAGE.format(title=html.escape(title), style=style, body=body).encode()
     if len(data) > MOST_BYTES:

@@ -8,18 +8,21 @@ Two layouts are read::
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from symbio_lab.codec import write_atomic
+from symbio_lab.codec import read_json, write_atomic, write_json
 from symbio_lab.errors import DataError, NotFoundError
 from symbio_lab.sweeps.collecting import collect_runs
 from symbio_lab.sweeps.plan import SweepPlan, read_plan
 from symbio_lab.sweeps.spec import SweepSpec, load_spec
 
+MADE_WITH = "made_with.json"
+"""Beside committed rows: the versions that made them."""
 TIMING_SUFFIXES = ("_wall_s", "_cpu_s")
 """Columns that measure time: they alone differ when a run is repeated."""
 
@@ -93,7 +96,19 @@ def commit_rows(plan: SweepPlan, folder: Path, by: str) -> list[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, partial(_write, part))
         written.append(path)
+    write_json(Path(folder) / "results" / MADE_WITH, made_with(plan.folder))
     return written
+
+
+def made_with(folder: Path) -> dict[str, list[Any]]:
+    """Return the distinct versions and kernel modes of a sweep's finished runs, or what was committed of them."""
+    if (folder / "results" / MADE_WITH).is_file():
+        found: dict[str, list[Any]] = read_json(folder / "results" / MADE_WITH)
+        return found
+    records = [read_json(path) for path in sorted(folder.glob("runs/*/record.json"))]
+    versions = {json.dumps(record["versions"], sort_keys=True) for record in records}
+    modes = {str(record.get("kernel_mode", "spawn")) for record in records}
+    return {"versions": [json.loads(text) for text in sorted(versions)], "kernel_modes": sorted(modes)}
 
 
 def rows_of(frame: Any, parameters: Mapping[str, Any], varied: Sequence[str]) -> Any:

@@ -1,0 +1,1 @@
+"""The report of a sweep: registered contrasts first, everything else marked as exploratory."""

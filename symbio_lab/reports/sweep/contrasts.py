@@ -1,0 +1,112 @@
+"""Registered contrasts: what was written down before the first run, tested as one family.
+
+Rules:
+    1. Pairs, metric, rows and strata stand in the sweep file. Nothing else gets a p-value in the report.
+    2. One family: Holm's correction covers every contrast in every stratum.
+    3. Fewer than ``MIN_BLOCKS`` incidents: no interval, no p-value, and the word exploratory.
+
+References:
+    Demsar 2006, section 3.1.3 (Wilcoxon over data sets); Holm 1979; Hesterberg 2015, section 5.2.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from symbio_lab.records import Interval
+from symbio_lab.reports.sweep.results import SweepResults
+from symbio_lab.seeding import numpy_generator
+from symbio_lab.stats.bootstrap import MIN_BLOCKS, hierarchical_bootstrap
+from symbio_lab.stats.ranks import wilcoxon_holm
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """One registered pair in one stratum."""
+
+    first: str
+    second: str
+    stratum: Mapping[str, Any]
+    """Parameter -> value; empty when the contrast is not split."""
+    differences: Mapping[str, float]
+    """Incident -> first minus second, seeds averaged."""
+    mean: Interval
+    """Over incidents; without bounds below ``MIN_BLOCKS``."""
+    p: float | None
+    """Two-sided signed-rank; None below ``MIN_BLOCKS``."""
+    p_adjusted: float | None
+    """After Holm's correction over the whole family."""
+
+    @property
+    def name(self) -> str:
+        """The pair and its stratum."""
+        where = ", ".join(f"{k} {v}" for k, v in self.stratum.items())
+        return f"{self.first} - {self.second}{f' ({where})' if where else ''}"
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Incidents where the first arm is better, equal, worse."""
+        values = list(self.differences.values())
+        return sum(v > 0 for v in values), sum(v == 0 for v in values), sum(v < 0 for v in values)
+
+    @property
+    def is_exploratory(self) -> bool:
+        """Whether there are too few incidents to claim anything beyond them."""
+        return len(self.differences) < MIN_BLOCKS
+
+
+def registered_contrasts(results: SweepResults, *, alpha: float = 0.05) -> tuple[Contrast, ...]:
+    """Return every registered contrast that has results, with intervals and corrected p-values.
+
+    Args:
+        results: of the sweep.
+        alpha: total error rate of each interval.
+    """
+    spec = results.rows.spec
+    strata = [_values(results, name) for name in spec.contrasts_within]
+    found = []
+    for (first, second), values in itertools.product(spec.contrasts, itertools.product(*strata)):
+        stratum = dict(zip(spec.contrasts_within, values, strict=True))
+        blocks = results.differences(results.metric, first, second, {**spec.contrasts_where, **stratum})
+        if blocks:
+            mean = mean_over_incidents(blocks, f"{first} {second} {stratum}", alpha)
+            means = {name: float(block.mean()) for name, block in blocks.items()}
+            found.append(Contrast(first, second, stratum, means, mean, None, None))
+    return _tested(found)
+
+
+def mean_over_incidents(blocks: Mapping[str, Any], label: str, alpha: float = 0.05) -> Interval:
+    """Return the mean over incidents with its bootstrap interval; without bounds below ``MIN_BLOCKS`` incidents.
+
+    Args:
+        blocks: incident -> one figure for each seed.
+        label: seeds the resamples, so that the same figures give the same interval in every report.
+        alpha: total error rate.
+    """
+    rows = list(blocks.values())
+    mean = float(np.mean([row.mean() for row in rows]))
+    if len(rows) < MIN_BLOCKS:
+        return Interval(mean, None, None, len(rows), "hierarchical_bootstrap")
+    rng = numpy_generator(0, "sweep report", label)
+    return hierarchical_bootstrap(rows, rng=rng, alpha=alpha)
+
+
+def _values(results: SweepResults, name: str) -> list[Any]:
+    found = results.frame[name].dropna().unique().tolist() if name in results.frame.columns else []
+    return sorted(found)
+
+
+def _tested(found: list[Contrast]) -> tuple[Contrast, ...]:
+    family = {c.name: list(c.differences.values()) for c in found if not c.is_exploratory}
+    tests = {t.name: t for t in wilcoxon_holm(family)} if family else {}
+    return tuple(
+        Contrast(c.first, c.second, c.stratum, c.differences, c.mean, tests[c.name].p, tests[c.name].p_adjusted)
+        if c.name in tests
+        else c
+        for c in found
+    )
