@@ -40,9 +40,10 @@ lab: $(LAB_STAMP) ## open the notebooks in JupyterLab
 	@echo "lab: opens the notebooks in JupyterLab"
 	@$(BIN)/symbio lab $(ARGS)
 
-bench: $(STAMP) ## time screening against the loop of peft, in one run
-	@echo "bench: times screening of many patches against the loop of peft"
+bench: $(STAMP) ## time screening and notebook runs against what others do, each pair in one run
+	@echo "bench: times screening of many patches against the loop of peft, and warm kernels against plain papermill"
 	@$(BIN)/python benchmarks/screening.py $(ARGS)
+	@$(BIN)/python benchmarks/kernels.py $(ARGS)
 
 clean: ## remove the environment, caches and build products
 	@echo "clean: removes .venv, caches and build products; state under SYMBIO_LAB_HOME stays"

@@ -176,10 +176,11 @@ def main() -> None:
     parser.add_argument("--patches", type=int, default=8)
     parser.add_argument("--samples", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="two repeats")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", module="peft")
     use_threads()
-    for row in measure(options.patches, options.samples, options.repeats):
+    for row in measure(options.patches, options.samples, 2 if options.quick else options.repeats):
         print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}))
 
 

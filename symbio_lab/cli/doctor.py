@@ -140,7 +140,7 @@ def _device(settings: Settings) -> str:
 
 
 def _notebook() -> str:
-    from symbio_lab.kernels.executing import notebook_path
+    from symbio_lab.kernels.parameters import notebook_path
 
     return str(notebook_path("heal").parent)
 

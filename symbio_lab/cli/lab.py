@@ -43,7 +43,7 @@ def editable_notebook(settings: Settings) -> Path:
         StorageError: the state folder cannot be written.
     """
     from symbio_lab.codec import write_atomic
-    from symbio_lab.kernels.executing import notebook_path
+    from symbio_lab.kernels.parameters import notebook_path
 
     source = notebook_path("heal")
     if source.parent.name != "_notebooks":

@@ -1,47 +1,29 @@
 """Running the lab's notebooks with parameters, in this interpreter's environment.
 
 Rules:
-    1. Unknown parameters, and values that are not plain JSON, are errors before anything runs.
-    2. The kernel is this Python, whatever a kernelspec named ``python3`` points to.
-    3. The executed notebook appears whole or not at all; a failed run leaves its notebook too.
-    4. An error of the lab inside the notebook comes out as the same error.
+    1. The kernel is this Python, whatever a kernelspec named ``python3`` points to.
+    2. The executed notebook appears whole or not at all; a failed run leaves its notebook too.
+    3. An error of the lab inside the notebook comes out as the same error.
+    4. How the kernel started, forked or spawned, stands in the notebook's metadata.
 """
 
 from __future__ import annotations
 
-import math
-import os
 import secrets
 import shutil
-import signal
-import sys
 import tempfile
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from symbio_lab import errors
 from symbio_lab.codec import write_atomic
-from symbio_lab.errors import ConfigError, KernelDiedError, NotebookFailedError, NotFoundError, SymbioError
+from symbio_lab.errors import ConfigError, KernelDiedError, NotebookFailedError, SymbioError
 from symbio_lab.events import BuildProgress, Event, Listener, emit
-
-NOTEBOOKS = ("bring_your_own", "heal", "report", "sweep_report")
-_PACKAGE = Path(__file__).resolve().parents[1]
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "str": str,
-    "int": int,
-    "float": (int, float),
-    "bool": bool,
-    "list": list,
-    "dict": dict,
-}
-"""Annotations that a value is held to; all others say nothing."""
-_MOST_SOCKET_PATH = 80
-"""Longest path of a socket's folder: the system allows 108 bytes for the whole name."""
+from symbio_lab.kernels.managing import KernelMode, StopSwitch, kernel_manager
+from symbio_lab.kernels.parameters import literal_path, notebook_path, parameter_problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,54 +32,6 @@ class NotebookPrinted(Event):
 
     notebook: str
     text: str
-
-
-class StopSwitch:
-    """Ends a running notebook from another thread, by killing its kernel."""
-
-    def __init__(self) -> None:
-        self._pid: int | None = None
-        self._lock = threading.Lock()
-        self.reason: str | None = None
-        """Why it was stopped; None while it was not."""
-
-    def watch(self, pid: int | None) -> None:
-        """Remember the kernel; it is killed at once when the switch was thrown before it started."""
-        with self._lock:
-            self._pid = pid
-            if self.reason is not None:
-                self._kill()
-
-    def stop(self, reason: str) -> None:
-        """Kill the kernel; only the first reason counts."""
-        with self._lock:
-            if self.reason is None:
-                self.reason = reason
-                self._kill()
-
-    def finished(self) -> None:
-        """Forget the kernel: its number may soon be another process's."""
-        with self._lock:
-            self._pid = None
-
-    def _kill(self) -> None:
-        if self._pid is not None:
-            with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
-
-
-def notebook_path(name: str) -> Path:
-    """Return where a notebook of the lab is: package data of an installed wheel, else the checkout's folder.
-
-    Raises:
-        NotFoundError: there is no such notebook.
-    """
-    folders = (_PACKAGE / "_notebooks", _PACKAGE.parent / "notebooks")
-    for folder in folders:
-        path = folder / f"{name}.ipynb"
-        if name in NOTEBOOKS and path.is_file():
-            return path
-    raise NotFoundError(f"there is no notebook {name!r}", hint=f"use one of: {', '.join(NOTEBOOKS)}")
 
 
 def execute_notebook(
@@ -109,6 +43,8 @@ def execute_notebook(
     source: Path | None = None,
     env: Mapping[str, str] | None = None,
     stop: StopSwitch | None = None,
+    preload: Sequence[str] | None = None,
+    modes: list[KernelMode] | None = None,
 ) -> Path:
     """Run a notebook and keep it with its outputs.
 
@@ -120,6 +56,8 @@ def execute_notebook(
         source: another notebook to run under this name.
         env: environment variables of the kernel, over those of this process.
         stop: ends the kernel from another thread.
+        preload: modules that a warm process imports before it forks the kernel; None starts a new interpreter.
+        modes: gets how the kernel was started.
 
     Returns:
         ``out``.
@@ -148,14 +86,15 @@ def execute_notebook(
     # Papermill writes after every cell: into a file of its own, so that a kill leaves nothing half under ``out``.
     running = out.with_name(f".{out.stem}.{secrets.token_hex(6)}.ipynb")
     sockets = Path(tempfile.mkdtemp(prefix="symbio-"))
+    started: list[KernelMode] = [] if modes is None else modes
     try:
         papermill.execute_notebook(
-            _literal(path),
-            _literal(running),
+            literal_path(path),
+            literal_path(running),
             parameters=dict(parameters),
             progress_bar=False,
             kernel_name="python3",
-            kernel_manager_class=_kernel_manager(sockets, env or {}, stop),
+            kernel_manager_class=kernel_manager(sockets, env or {}, stop, preload=preload, modes=started),
             shutdown_kernel="immediate",
             coalesce_streams=True,
             stdout_file=_Lines(name, listener),
@@ -174,7 +113,7 @@ def execute_notebook(
         if stop is not None:
             stop.finished()
         _close_loop()
-        _keep(running, out)
+        _keep(running, out, started)
         shutil.rmtree(sockets, ignore_errors=True)
     return out
 
@@ -188,95 +127,6 @@ def _close_loop() -> None:
     loop = asyncio.get_event_loop_policy().get_event_loop()
     if not loop.is_running():
         loop.close()
-
-
-def parameter_problems(path: Path, parameters: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with the parameters of a notebook: unknown, not plain JSON, or of another type.
-
-    Args:
-        path: a notebook with one cell tagged ``parameters``; annotations there are held to.
-        parameters: values by name.
-    """
-    known = _parameters_of(path, path.stat().st_mtime_ns)
-    problems = []
-    for name, value in parameters.items():
-        if name not in known:
-            problems.append(f"{path.name} has no parameter {name!r}; it has: {', '.join(known) or 'none'}")
-        elif not _is_json(value):
-            plain = "plain JSON (text, number, true, false, null, list, object)"
-            problems.append(f"parameter {name} must be {plain}, not {value!r:.60}")
-        elif known[name] in _TYPES and not _is_of(value, _TYPES[known[name]]):
-            problems.append(f"parameter {name} must be of type {known[name]}, not {value!r:.60}")
-    return problems
-
-
-@lru_cache(maxsize=64)
-def _parameters_of(path: Path, _changed_ns: int) -> dict[str, str]:
-    """Return parameter -> annotated type, ``None`` where there is none."""
-    import papermill
-
-    found = papermill.inspect_notebook(_literal(path))
-    return {name: str(parameter["inferred_type_name"]) for name, parameter in found.items()}
-
-
-def _is_of(value: Any, kind: type | tuple[type, ...]) -> bool:
-    # True is an int to Python, not to a reader.
-    return isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
-
-
-def _is_json(value: Any) -> bool:
-    if value is None or isinstance(value, bool | int | str):
-        return True
-    if isinstance(value, float):
-        return math.isfinite(value)
-    # No tuples: papermill would inject them as text.
-    if isinstance(value, list):
-        return all(map(_is_json, value))
-    return isinstance(value, dict) and all(isinstance(k, str) and _is_json(v) for k, v in value.items())
-
-
-def _literal(path: Path) -> str:
-    """Return a path in which papermill finds nothing to fill in."""
-    return str(path).replace("{", "{{").replace("}", "}}")
-
-
-def _kernel_manager(sockets: Path, env: Mapping[str, str], stop: StopSwitch | None) -> type:
-    """Return a kernel manager whose kernel is this interpreter, over local sockets where the system has them."""
-    from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
-
-    search = [str(_PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
-    # An installed package is found anyway; a checkout must be found by a kernel that starts elsewhere.
-    from_checkout = (_PACKAGE.parent / "pyproject.toml").is_file()
-    spec = KernelSpec(
-        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-        display_name="Python 3",
-        language="python",
-        env={**({"PYTHONPATH": os.pathsep.join(filter(None, search))} if from_checkout else {}), **env},
-    )
-
-    class ThisInterpreter(AsyncKernelManager):
-        """Starts ``sys.executable`` as kernel."""
-
-        def __init__(self, **kwargs: Any) -> None:
-            super().__init__(**kwargs)
-            if hasattr(os, "fork") and len(str(sockets)) <= _MOST_SOCKET_PATH:
-                self.transport = "ipc"
-                self.connection_file = str(sockets / "kernel.json")
-
-        async def _async_start_kernel(self, **kwargs: Any) -> None:
-            await super()._async_start_kernel(**kwargs)
-            if stop is not None:
-                stop.watch(getattr(self.provisioner, "pid", None))
-
-        start_kernel = _async_start_kernel
-
-        @property
-        def kernel_spec(self) -> KernelSpec:
-            """The interpreter that runs this code."""
-            return spec
-
-    return ThisInterpreter
 
 
 def _engine(name: str, listener: Listener | None) -> str:
@@ -334,7 +184,7 @@ def _as_ours(name: str, error: Any, out: Path) -> SymbioError:
     )
 
 
-def _keep(running: Path, out: Path) -> None:
+def _keep(running: Path, out: Path, modes: Sequence[KernelMode]) -> None:
     """Move the executed notebook to its place, if the run got so far as to write one."""
     import nbformat
 
@@ -345,5 +195,7 @@ def _keep(running: Path, out: Path) -> None:
     # Where the run happened says nothing about its result.
     for key in ("input_path", "output_path"):
         papermill_data.pop(key, None)
+    if modes:
+        notebook.metadata["symbio"] = {"kernel_mode": modes[-1]}
     write_atomic(out, (nbformat.writes(notebook) + "\n").encode())
     running.unlink(missing_ok=True)

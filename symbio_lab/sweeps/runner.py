@@ -79,7 +79,9 @@ def run_sweep(
                 key = waiting.popleft()
                 attempts[key] += 1
                 tell(RunStarted(key, attempts[key]))
-                task = RunTask(key, str(folder), plan.runs[key], timeout_s=plan.spec.timeout_s)
+                task = RunTask(
+                    key, str(folder), plan.runs[key], timeout_s=plan.spec.timeout_s, kernels=plan.spec.engine.kernels
+                )
                 flying[engine.submit(task)] = key
             done, _ = wait(flying, timeout=_POLL_S, return_when=FIRST_COMPLETED)
             for future in done:

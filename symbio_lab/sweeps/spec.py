@@ -32,7 +32,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from symbio_lab.errors import ConfigError, StorageError
-from symbio_lab.kernels.executing import NOTEBOOKS, notebook_path, parameter_problems
+from symbio_lab.kernels.parameters import NOTEBOOKS, notebook_path, parameter_problems
 
 MOST_RUNS = 100_000
 """A grid beyond this is a slip."""
@@ -110,6 +110,8 @@ class EngineChoice(_Strict):
     name: Literal["local", "ray", "slurm"] = "local"
     slots: int | None = Field(default=None, ge=1)
     """Runs at once; None takes one for each device, or one on the CPU."""
+    kernels: Literal["fork", "spawn"] = "fork"
+    """``fork`` starts kernels from a process that has imported the libraries; where it cannot, they are spawned."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of each run; None divides the cores among the slots."""
     options: dict[str, Any] = Field(default_factory=dict)

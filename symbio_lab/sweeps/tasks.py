@@ -36,7 +36,9 @@ from typing import Any, Literal
 from symbio_lab.codec import build_folder, read_json, write_json
 from symbio_lab.errors import SymbioError
 from symbio_lab.events import Event
-from symbio_lab.kernels.executing import StopSwitch, execute_notebook, parameter_problems
+from symbio_lab.kernels.executing import execute_notebook
+from symbio_lab.kernels.managing import KernelMode, StopSwitch
+from symbio_lab.kernels.parameters import parameter_problems
 from symbio_lab.store.database import Database
 from symbio_lab.store.leases import Leases
 from symbio_lab.sweeps.failing import FailureClass, failure_class
@@ -46,6 +48,20 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_S = 5.0
 RESULT_FILES = ("results.parquet", "summary.json", "world.json", "plan.json")
 """What is kept of a run's output folder."""
+PRELOAD = (
+    "numpy",
+    "pandas",
+    "pyarrow.parquet",
+    "matplotlib.figure",
+    "scipy.stats",
+    "sklearn.linear_model",
+    "torch",
+    "transformers",
+    "peft",
+    "datasets",
+    "symbio_lab.comparison.compare",
+)
+"""What a warm process imports before it forks kernels: imports only, no model and no device."""
 Status = Literal["finished", "failed", "held"]
 
 
@@ -60,6 +76,7 @@ class RunTask:
     env: Mapping[str, str] = field(default_factory=dict)
     """Environment of the kernel."""
     timeout_s: float | None = None
+    kernels: KernelMode = "spawn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +95,7 @@ class RunRecord:
     env: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    kernel_mode: KernelMode = "spawn"
 
 
 def run_once(task: RunTask) -> RunRecord:
@@ -118,7 +136,7 @@ def failed_record(folder: Path, key: str) -> RunRecord | None:
 
 def _read_record(path: Path) -> RunRecord:
     data = read_json(path)
-    return RunRecord(**{name: data[name] for name in RunRecord.__dataclass_fields__})
+    return RunRecord(**{name: data[name] for name in RunRecord.__dataclass_fields__ if name in data})
 
 
 def _attempt(task: RunTask, folder: Path, leases: Leases, owner: str) -> RunRecord:
@@ -139,6 +157,7 @@ def _attempt(task: RunTask, folder: Path, leases: Leases, owner: str) -> RunReco
     )
     failure: FailureClass | None = None
     reason = ""
+    modes: list[KernelMode] = []
     # What an earlier attempt of this run wrote was told already.
     (work / "events.jsonl").unlink(missing_ok=True)
     with (work / "events.jsonl").open("a", encoding="utf-8") as log:
@@ -157,6 +176,8 @@ def _attempt(task: RunTask, folder: Path, leases: Leases, owner: str) -> RunReco
                 source=folder / "notebook.ipynb",
                 env=task.env,
                 stop=switch,
+                preload=PRELOAD if task.kernels == "fork" else None,
+                modes=modes,
             )
         except (SymbioError, OSError, MemoryError) as error:
             failure, reason = _why(error, switch)
@@ -168,6 +189,7 @@ def _attempt(task: RunTask, folder: Path, leases: Leases, owner: str) -> RunReco
         finally:
             over.set()
     guard.join()
+    given = _with(given, kernel_mode=modes[-1] if modes else "spawn")
     wall_s = round(time.perf_counter() - begun, 3)
     if failure is not None:
         found = _with(given, status="failed", failure=failure, reason=" ".join(reason.split()), wall_s=wall_s)

@@ -9,7 +9,7 @@ import pytest
 
 from symbio_lab.comparison.plan import DEFAULT_STRATEGIES, REFERENCE_ARMS, ComparisonPlan
 from symbio_lab.errors import NotFoundError
-from symbio_lab.kernels.executing import NOTEBOOKS, notebook_path
+from symbio_lab.kernels.parameters import NOTEBOOKS, notebook_path
 from tests.architecture.sources import ROOT
 
 EVERY = pytest.mark.parametrize("name", NOTEBOOKS)
@@ -77,7 +77,7 @@ def test_the_parameters_are_those_of_a_comparison() -> None:
 
     known = papermill.inspect_notebook(str(notebook_path("heal")))
     fields = set(ComparisonPlan.__dataclass_fields__) - {"own_data"}
-    assert set(known) == fields | {"out"}
+    assert set(known) == fields | {"out", "shared"}
     defaults = {name: ast.literal_eval(entry["default"]) for name, entry in known.items()}
     assert tuple(defaults["strategies"]) == DEFAULT_STRATEGIES
     assert tuple(defaults["reference_arms"]) == REFERENCE_ARMS
