@@ -3,7 +3,8 @@
 Rules:
     1. A job that Slurm preempts is put back into the queue (``checkpoint``) and goes on in the run's work folder.
     2. A job that is lost otherwise is a record of class ``dead_kernel``; the sweep decides whether to start it again.
-    3. Job scripts, pickles and logs lie in ``slurm/`` of the sweep's folder, which all nodes must see.
+    3. A job runs one notebook, so that a warm process would be warmed for nothing: kernels are spawned.
+    4. Job scripts, pickles and logs lie in ``slurm/`` of the sweep's folder, which all nodes must see.
 
 ``cluster: local`` runs the same jobs as processes of this machine: to try a sweep file before queueing it.
 """
@@ -106,7 +107,7 @@ class SlurmEngine:
             self._executor = self._make(Path(task.folder) / "slurm")
         env = {n: str(self._threads) for n in ("SYMBIO_LAB_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         found: Future[RunRecord] = Future()
-        job = self._executor.submit(Requeued(self._work), replace(task, env={**env, **task.env}))
+        job = self._executor.submit(Requeued(self._work), replace(task, env={**env, **task.env}, kernels="spawn"))
         with self._lock:
             self._jobs[job] = (task.key, found)
         return found
