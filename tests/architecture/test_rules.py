@@ -11,7 +11,7 @@ from tests.architecture.sources import Module, imports, imports_when_imported, m
 
 HEAVY = {"torch", "transformers", "peft", "sentence_transformers"}
 MAY_IMPORT_HEAVY = {"models", "surgery", "composition", "testing"}
-HUB_FILES = re.compile(r"symbio_lab/(models|failures)/\w+\.py|symbio_lab/marketplace/hub\w*\.py")
+HUB_FILES = re.compile(r"symbio_lab/(models|failures)/\w+\.py|symbio_lab/(marketplace|sweeps)/hub\w*\.py")
 PICKLING = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
 NEVER_SEE_THE_JUDGE = {"healing", "surgery", "marketplace", "pipeline", "composition", "deployment"}
 UNSAFE_KEYWORDS = {"trust_remote_code": True, "strict": False, "weights_only": False, "allow_pickle": True}
