@@ -40,7 +40,7 @@ CARD = """
 
 {description}
 
-Rows of the sweep `{name}`, one for each arm of each incident: {num_rows:,} rows, {num_runs:,} runs finished of {asked:,}.
+Rows of the sweep `{name}`, one for an arm of an incident: {num_rows:,} rows, {num_runs:,} runs finished of {asked:,}.
 A row holds figures of one way to heal a failing language model, judged on held-out samples, with 95 % intervals and n.
 There are no inputs, answers or labels of the data sets below in it.
 

@@ -81,7 +81,7 @@ def test_an_installed_notebook_is_copied_once(monkeypatch: pytest.MonkeyPatch, t
     packaged = tmp_path / "_notebooks" / "heal.ipynb"
     packaged.parent.mkdir()
     packaged.write_text("original", encoding="utf-8")
-    monkeypatch.setattr("symbio_lab.kernels.executing.notebook_path", lambda _name: packaged)
+    monkeypatch.setattr("symbio_lab.kernels.parameters.notebook_path", lambda _name: packaged)
     copy = lab.editable_notebook(Settings(home=tmp_path / "home"))
     assert copy.read_text(encoding="utf-8") == "original"
     copy.write_text("worked in", encoding="utf-8")
