@@ -70,7 +70,22 @@ def hierarchical_bootstrap(
 
     Plain percentiles miss the truth too often when blocks are few (about 9 % of the time at 8 blocks of 3, for a
     stated 5 %), so the percentiles are moved outwards as far as Student's t with one degree of freedom less than
-    there are blocks asks for.
+    there are blocks asks for. Resampling within blocks as well counts the variance within twice, and was kept all the
+    same. Share of intervals of a stated 5 % that missed, blocks of 3, 2,000 simulations each of 600 resamples, by ratio
+    of the variance between blocks to that within (0.25 / 1 / 4), both ways with widened percentiles:
+
+    ===========  ====================  =====================
+    blocks       both levels (here)    upper level only
+    ===========  ====================  =====================
+    8, normal    1.6 / 3.6 / 5.3 %     6.4 / 6.2 / 6.2 %
+    13, normal   2.0 / 2.5 / 4.2 %     5.2 / 4.7 / 5.3 %
+    20, normal   2.9 / 3.1 / 4.7 %     6.5 / 5.2 / 5.9 %
+    8, skewed    1.9 / 4.0 / 6.8 %     6.2 / 8.2 / 9.1 %
+    13, skewed   1.8 / 4.2 / 7.5 %     6.2 / 7.8 / 8.7 %
+    20, skewed   1.9 / 3.8 / 7.0 %     6.0 / 6.4 / 8.1 %
+    ===========  ====================  =====================
+
+    Skewed: exponential differences between blocks.
 
     Args:
         blocks: one row of figures for each incident, at least ``MIN_BLOCKS``; rows may differ in length.
