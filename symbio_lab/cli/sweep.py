@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,9 @@ from symbio_lab.errors import NotFoundError
 sweep_app = typer.Typer(name="sweep", help="Run a notebook over a grid of parameters.", no_args_is_help=True)
 EngineName = Annotated[str | None, typer.Option("--engine", help="local, ray or slurm; default: the file's.")]
 Slots = Annotated[int | None, typer.Option(help="Runs at once; default: the file's.")]
+Only = Annotated[
+    list[str] | None, typer.Option("--only", metavar="NAME=VALUE", help="Run this part alone; may be repeated.")
+]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a sweep.")]
 FAILED = 6
 """Exit code: some runs failed; the finished ones are kept."""
@@ -26,20 +30,32 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder of the sweep; what is finished there is kept.")],
     engine: EngineName = None,
     slots: Slots = None,
+    only: Only = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Do not take runs from committed results beside FILE.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> int:
     """Run every cell that is not finished; exit 6 if some failed."""
+    from symbio_lab.sweeps.adopting import adopt_runs
     from symbio_lab.sweeps.plan import make_plan
 
-    return _run(make_plan(file, out), engine, slots, as_json)
+    plan = make_plan(file, out)
+    taken = 0 if fresh else adopt_runs(plan, file.parent)
+    if taken:
+        where = file.parent / "results"
+        print(f"{taken} of {len(plan.runs)} runs taken from {where}; --fresh computes them again", file=sys.stderr)
+    return _run(plan, engine, slots, only, as_json)
 
 
 @sweep_app.command("resume")
-def resume(folder: Folder, engine: EngineName = None, slots: Slots = None, as_json: JsonFlag = False) -> int:
+def resume(
+    folder: Folder, engine: EngineName = None, slots: Slots = None, only: Only = None, as_json: JsonFlag = False
+) -> int:
     """Run only what is missing or failed."""
     from symbio_lab.sweeps.plan import read_plan
 
-    return _run(read_plan(folder), engine, slots, as_json)
+    return _run(read_plan(folder), engine, slots, only, as_json)
 
 
 @sweep_app.command("status")
@@ -83,20 +99,20 @@ def _engine(plan: Any, engine: str | None, slots: int | None) -> Any:
     return choose_engine(choice if slots is None else choice.model_copy(update={"slots": slots}))
 
 
-def _run(plan: Any, engine: str | None, slots: int | None, as_json: bool) -> int:
+def _run(plan: Any, engine: str | None, slots: int | None, only: list[str] | None, as_json: bool) -> int:
     from symbio_lab.sweeps.collecting import write_results
     from symbio_lab.sweeps.runner import run_sweep
 
-    chosen = _engine(plan, engine, slots)
+    chosen, part = _engine(plan, engine, slots), plan.only(only) if only else plan
     with progress(phases=False) as listener:
-        done = run_sweep(plan, engine=chosen, listener=listener)
+        done = run_sweep(part, engine=chosen, listener=listener)
     try:
         results = write_results(plan) if done.finished else None
     except NotFoundError:
         results = None
     figures = {
         "out": done.folder,
-        "num_runs": len(plan.runs),
+        "num_runs": len(part.runs),
         "num_finished": len(done.finished),
         "failed": [{"key": r.key, "failure": r.failure, "reason": r.reason} for r in done.failed],
         "num_missing": len(done.missing),
@@ -106,7 +122,7 @@ def _run(plan: Any, engine: str | None, slots: int | None, as_json: bool) -> int
     if as_json:
         print_json(figures)
         return code
-    print(f"{len(done.finished)} of {len(plan.runs)} runs finished, {len(done.failed)} failed")
+    print(f"{len(done.finished)} of {len(part.runs)} runs finished, {len(done.failed)} failed")
     for record in done.failed:
         print(f"{record.key} {record.failure}: {record.reason}")
         print(f"  notebook: {done.folder / 'failed' / record.key / 'notebook.ipynb'}")

@@ -57,10 +57,11 @@ class Judge:
             backdoor: what the pool's backdoored patch answers to; None where there is none.
             shared: answers that other judges computed; None keeps them for this judge alone.
         """
-        self._model = model
+        # Arms start without cached activations; the judge's own serve all patches that it judges.
+        self._model = model.apart()
         self._set = judge_set
         self._backdoor = backdoor
-        self._base = BasePredictions(model)
+        self._base = BasePredictions(self._model)
         self._shared = shared
         self._known: dict[str | None, Judged] = {}
         self._slice: dict[str | None, Outcomes] = {}

@@ -209,6 +209,12 @@ class TextClassifier:
         """Drop cached activations: the next prediction computes everything anew."""
         self._prefixes.clear()
 
+    def apart(self) -> TextClassifier:
+        """Return the same network with cached activations of its own; neither is used while the other is patched."""
+        twin = copy.copy(self)
+        twin._prefixes = PrefixCache()
+        return twin
+
     def predict(self, texts: Sequence[str]) -> Predictions:
         """Return the top label and its softmax for each text."""
         if not texts:

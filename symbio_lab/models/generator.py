@@ -215,6 +215,10 @@ class TextGenerator:
     def forget(self) -> None:
         """Do nothing: a generator caches no activations between calls."""
 
+    def apart(self) -> TextGenerator:
+        """Return the same network; it caches nothing."""
+        return self
+
     def answer_loss(self, texts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
         """Return the mean cross-entropy of the gold answers' tokens, with gradients where they flow."""
         return self.token_loss(self.encode(texts), [self.encode_answer(a) for a in answers])

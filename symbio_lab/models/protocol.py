@@ -75,6 +75,9 @@ class PatchableModel(Protocol):
     def forget(self) -> None:
         """Drop cached activations, so that arms compared by time start alike."""
 
+    def apart(self) -> PatchableModel:
+        """Return the same network with cached activations of its own, which ``forget`` here does not drop."""
+
     def is_correct(self, output: str, expected: str) -> bool:
         """Judge one output (label equality or exact match)."""
 

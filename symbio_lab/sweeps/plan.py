@@ -8,9 +8,10 @@ Rules:
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,35 @@ class SweepPlan:
     spec: SweepSpec
     runs: Mapping[str, Mapping[str, Any]]
     """Key -> parameters, in running order."""
+
+    def only(self, wanted: Sequence[str]) -> SweepPlan:
+        """Return the part of the sweep whose parameters have given values, for a machine or an hour that does a share.
+
+        Args:
+            wanted: ``NAME=VALUE`` each; values of one name are alternatives, all names must match.
+
+        Raises:
+            ConfigError: what is no ``NAME=VALUE`` or fits no run; all at once.
+        """
+        values: dict[str, list[str]] = {}
+        problems = [f"{text!r} is not NAME=VALUE" for text in wanted if "=" not in text]
+        for name, _, value in (text.partition("=") for text in wanted if "=" in text):
+            values.setdefault(name, []).append(value)
+            there = sorted({_text(run[name]) for run in self.runs.values() if name in run})
+            if value not in there:
+                problems.append(
+                    f"no run has {name}={value}" + (f"; there are {', '.join(there[:20])}" if there else "")
+                )
+        if problems:
+            raise ConfigError(problems)
+        runs = {
+            key: run
+            for key, run in self.runs.items()
+            if all(name in run and _text(run[name]) in given for name, given in values.items())
+        }
+        if not runs:
+            raise ConfigError([f"no run has {' and '.join(wanted)}"])
+        return replace(self, runs=runs)
 
 
 def make_plan(file: Path, folder: Path) -> SweepPlan:
@@ -100,3 +130,8 @@ def copy_notebook(source: Path, folder: Path) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
+
+
+def _text(value: Any) -> str:
+    """Return a parameter's value as a sweep file spells it."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -65,7 +65,7 @@ def read_rows(folder: Path) -> SweepRows:
         hint = "give the folder of symbio sweep run --out, or one with sweep.yaml and results/"
         raise NotFoundError(f"there is no sweep in {folder}", hint=hint)
     spec, _ = load_spec(folder / "sweep.yaml")
-    return SweepRows(folder, spec, _committed(folder), len(spec.grid.points()))
+    return SweepRows(folder, spec, committed_rows(folder), len(spec.grid.points()))
 
 
 def commit_rows(plan: SweepPlan, folder: Path, by: str) -> list[Path]:
@@ -111,6 +111,33 @@ def made_with(folder: Path) -> dict[str, list[Any]]:
     return {"versions": [json.loads(text) for text in sorted(versions)], "kernel_modes": sorted(modes)}
 
 
+def has_committed_rows(experiment: Path) -> bool:
+    """Return whether a folder holds committed results."""
+    return any((experiment / "results").glob("*.parquet"))
+
+
+def committed_rows(experiment: Path) -> Any:
+    """Return the committed rows of an experiment as one pandas frame, ``run_key`` first.
+
+    Raises:
+        NotFoundError: it has none yet.
+        DataError: a file is damaged.
+    """
+    import pandas as pd
+
+    if not has_committed_rows(experiment):
+        raise NotFoundError(
+            f"{experiment} holds no results yet", hint=f"symbio sweep run {experiment / 'sweep.yaml'} --out DIR"
+        )
+    frames = []
+    for path in sorted((experiment / "results").glob("*.parquet")):
+        try:
+            frames.append(pd.read_parquet(path))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} is damaged: {error}", hint="take it from version control again") from error
+    return pd.concat([frame.dropna(axis="columns", how="all") for frame in frames], ignore_index=True)
+
+
 def rows_of(frame: Any, parameters: Mapping[str, Any], varied: Sequence[str]) -> Any:
     """Return the rows of one run.
 
@@ -130,23 +157,6 @@ def rows_of(frame: Any, parameters: Mapping[str, Any], varied: Sequence[str]) ->
 
 def _write(frame: Any, path: Path) -> None:
     frame.to_parquet(path, index=False, compression="zstd")
-
-
-def _committed(folder: Path) -> Any:
-    import pandas as pd
-
-    files = sorted((folder / "results").glob("*.parquet"))
-    if not files:
-        raise NotFoundError(
-            f"{folder} holds no results yet", hint=f"symbio sweep run {folder / 'sweep.yaml'} --out DIR"
-        )
-    frames = []
-    for path in files:
-        try:
-            frames.append(pd.read_parquet(path))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} is damaged: {error}", hint="take it from version control again") from error
-    return pd.concat([frame.dropna(axis="columns", how="all") for frame in frames], ignore_index=True)
 
 
 def _failures(plan: SweepPlan) -> tuple[tuple[str, str], ...]:

@@ -190,6 +190,18 @@ def test_a_training_copy_shares_nothing_that_training_writes(model: Any, texts: 
     assert_untouched(model, digest, texts, before)
 
 
+def test_a_model_apart_answers_alike_whatever_the_other_forgets(model: Any, texts: list[str], patch: Patch) -> None:
+    before, other = model.predict(texts), model.apart()
+    assert other.predict(texts) == before
+    model.forget()
+    with model.applied(patch):
+        patched = model.predict(texts)
+    with other.applied(patch):
+        assert other.predict(texts) == patched
+    assert other.predict(texts) == before
+    assert_untouched(model, other.weights_digest(), texts, before)
+
+
 def test_no_parameter_of_the_base_can_be_trained(model: Any) -> None:
     assert not any(p.requires_grad for p in model.module.parameters())
     assert not model.module.training

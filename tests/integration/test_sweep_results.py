@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from symbio_lab.errors import ConfigError, DataError, NotFoundError
+from symbio_lab.sweeps.adopting import adopt_runs
 from symbio_lab.sweeps.plan import SweepPlan, make_plan
 from symbio_lab.sweeps.results import commit_rows, read_rows
 from symbio_lab.sweeps.runner import run_sweep
@@ -75,6 +76,48 @@ def test_committed_rows_are_those_of_the_sweep(finished: SweepPlan, tmp_path: Pa
     assert (there.num_finished, there.num_runs) == (6, 6)
     with pytest.raises(DataError, match="no column 'colour'"):
         commit_rows(finished, folder, "colour")
+
+
+def test_committed_runs_are_not_computed_again(finished: SweepPlan, tmp_path: Path) -> None:
+    """A fresh folder takes what is committed, runs the rest, and gives the rows of the undisturbed sweep."""
+    folder = experiment(finished, tmp_path / "experiment")
+    plan = make_plan(folder / "sweep.yaml", tmp_path / "out")
+    assert adopt_runs(plan, folder) == 0
+    commit_rows(finished, folder, "text")
+    (folder / "results" / "b.parquet").unlink()
+    before = marks(finished.folder.parent / "marks")
+    assert adopt_runs(plan, folder) == 3
+    assert adopt_runs(plan, folder) == 0
+    done = run_sweep(plan)
+    assert len(done.finished) == 6
+    after = marks(finished.folder.parent / "marks")
+    assert {number: after[number][0] - before[number][0] for number in after} == {1: 1, 2: 1, 3: 1}
+    by, times = ["text", "number"], ["cost_wall_s"]
+    undisturbed, resumed = read_rows(finished.folder).frame, read_rows(plan.folder).frame
+    pd.testing.assert_frame_equal(
+        undisturbed.sort_values(by, ignore_index=True).drop(columns=times),
+        resumed.sort_values(by, ignore_index=True).drop(columns=times),
+    )
+    taken = [record for record in done.finished if record.reason]
+    assert {record.parameters["text"] for record in taken} == {"a"}
+    assert all(record.versions for record in taken)
+
+
+def test_another_key_is_not_taken(finished: SweepPlan, tmp_path: Path) -> None:
+    folder = experiment(finished, tmp_path / "experiment")
+    commit_rows(finished, folder, "text")
+    made_notebook(folder / "cell.ipynb", "'another notebook'")
+    assert adopt_runs(make_plan(folder / "sweep.yaml", tmp_path / "out"), folder) == 0
+
+
+def test_a_part_of_a_sweep(finished: SweepPlan) -> None:
+    part = finished.only(["number=1", "number=3", "text=b"])
+    assert [(run["number"], run["text"]) for run in part.runs.values()] == [(1, "b"), (3, "b")]
+    assert finished.only([]).runs == finished.runs
+    with pytest.raises(ConfigError) as caught:
+        finished.only(["number", "number=7", "colour=red"])
+    assert len(caught.value.problems) == 3
+    assert "there are 1, 2, 3" in str(caught.value)
 
 
 def test_a_share_comes_out_again(finished: SweepPlan, tmp_path: Path) -> None:
