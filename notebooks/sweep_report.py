@@ -18,7 +18,17 @@
 sweep_dir: str = "runs/smoke"  # folder of `symbio sweep run --out`, or of an experiment with its results
 
 # %%
-from symbio_lab.reports.sweep import crossover, forest, headline, healing_time, pareto, provenance, ranking, tables
+from symbio_lab.reports.sweep import (
+    crossover,
+    forest,
+    headline,
+    healing_time,
+    pareto,
+    profiles,
+    provenance,
+    ranking,
+    tables,
+)
 from symbio_lab.reports.sweep.results import collect_sweep
 
 results = collect_sweep(sweep_dir)
@@ -66,6 +76,15 @@ pareto.pareto_figure(results, where)
 
 # %% [markdown]
 # Small marks are incidents, large ones means; a filled large mark is an arm that no other beats on both counts.
+
+# %% [markdown]
+# ### How gains are spread over incidents
+
+# %%
+profiles.profiles_figure(results, where)
+
+# %%
+profiles.aggregates_table(results, where)
 
 # %% [markdown]
 # ### Arms by rank

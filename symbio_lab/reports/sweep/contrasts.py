@@ -4,6 +4,8 @@ Rules:
     1. Pairs, metric, rows and strata stand in the sweep file. Nothing else gets a p-value in the report.
     2. One family: Holm's correction covers every contrast in every stratum.
     3. Fewer than ``MIN_BLOCKS`` incidents: no interval, no p-value, and the word exploratory.
+    4. A test that shows no difference shows no equality either: how probable it is that less than ``ROPE_PP`` lies
+       between the arms, and how many incidents would find that much, stand beside it.
 
 References:
     Demsar 2006, section 3.1.3 (Wilcoxon over data sets); Holm 1979; Hesterberg 2015, section 5.2.
@@ -13,16 +15,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from symbio_lab.errors import DataError
 from symbio_lab.records import Interval
 from symbio_lab.reports.sweep.results import SweepResults
 from symbio_lab.seeding import numpy_generator
 from symbio_lab.stats.bootstrap import MIN_BLOCKS, hierarchical_bootstrap
+from symbio_lab.stats.planning import blocks_needed
+from symbio_lab.stats.practical import PracticalEquality, signed_rank_rope
 from symbio_lab.stats.ranks import wilcoxon_holm
+
+ROPE_PP = 1.0
+"""Differences of less than one point are of no practical use to anybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,11 @@ class Contrast:
     """Two-sided signed-rank; None below ``MIN_BLOCKS``."""
     p_adjusted: float | None
     """After Holm's correction over the whole family."""
+    practical: PracticalEquality | None = None
+    """Where the difference probably lies, against ``ROPE_PP``; None below ``MIN_BLOCKS``."""
+    blocks_needed: int | None = None
+    """Incidents at which a difference of ``ROPE_PP`` would be found in four of five sweeps, with the spread seen here;
+    None where there is none or too few incidents to tell."""
 
     @property
     def name(self) -> str:
@@ -105,8 +118,25 @@ def _tested(found: list[Contrast]) -> tuple[Contrast, ...]:
     family = {c.name: list(c.differences.values()) for c in found if not c.is_exploratory}
     tests = {t.name: t for t in wilcoxon_holm(family)} if family else {}
     return tuple(
-        Contrast(c.first, c.second, c.stratum, c.differences, c.mean, tests[c.name].p, tests[c.name].p_adjusted)
+        replace(
+            c,
+            p=tests[c.name].p,
+            p_adjusted=tests[c.name].p_adjusted,
+            practical=signed_rank_rope(family[c.name], ROPE_PP, rng=numpy_generator(0, "sweep report rope", c.name)),
+            blocks_needed=_needed(family[c.name], len(family)),
+        )
         if c.name in tests
         else c
         for c in found
     )
+
+
+def _needed(differences: list[float], num_contrasts: int) -> int | None:
+    """Return the incidents that ``ROPE_PP`` needs; None where all differ alike or nobody could run so many."""
+    spread = float(np.std(differences, ddof=1))
+    if spread == 0:
+        return None
+    try:
+        return blocks_needed(ROPE_PP, spread, num_contrasts=num_contrasts)
+    except DataError:
+        return None

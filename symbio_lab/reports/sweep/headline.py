@@ -10,7 +10,7 @@ from symbio_lab.display.numbers import NONE, plural, pp, pp_range
 from symbio_lab.display.prose import code, esc, fold, prose, stack, strong
 from symbio_lab.display.table import Cell, Column, TableRow, name, table
 from symbio_lab.display.words import arm
-from symbio_lab.reports.sweep.contrasts import Contrast, registered_contrasts
+from symbio_lab.reports.sweep.contrasts import ROPE_PP, Contrast, registered_contrasts
 from symbio_lab.reports.sweep.results import SweepResults
 from symbio_lab.stats.bootstrap import MIN_BLOCKS
 
@@ -94,9 +94,20 @@ def _verdict(contrast: Contrast) -> str:
         return f"Exploratory: fewer than {MIN_BLOCKS} incidents."
     p = f"p = {contrast.p_adjusted:.2g} after correction"
     if contrast.p_adjusted > ALPHA:
-        return f"No difference is shown ({p})."
+        return f"No difference is shown ({p}){_equality(contrast)}."
     better = contrast.first if (contrast.mean.value or 0) > 0 else contrast.second
     return f"{better} gains more ({p})."
+
+
+def _equality(contrast: Contrast) -> str:
+    """Return what can be said of a difference that no test shows."""
+    if contrast.practical is None:
+        return ""
+    equal = contrast.practical.practically_equal
+    said = f"; less than {ROPE_PP:g} pp lies between the two with probability {equal:.2f}"
+    if equal < 1 - ALPHA and contrast.blocks_needed is not None:
+        said += f", and {plural(contrast.blocks_needed, 'incident')} would be needed to find that much"
+    return said
 
 
 def _few(contrasts: tuple[Contrast, ...]) -> Bundle:
@@ -119,6 +130,8 @@ def contrasts_table(contrasts: tuple[Contrast, ...], results: SweepResults) -> B
         Column("incidents better / equal / worse", number=True),
         Column("p, signed-rank", number=True),
         Column("p, Holm", number=True),
+        Column(f"P(first by {ROPE_PP:g} pp / within / second)", number=True),
+        Column(f"incidents for {ROPE_PP:g} pp", number=True),
     ]
     rows: list[TableRow] = []
     for c in contrasts:
@@ -126,15 +139,34 @@ def contrasts_table(contrasts: tuple[Contrast, ...], results: SweepResults) -> B
         bounds = f"{pp_range(c.mean.low, c.mean.high)}\nn = {len(c.differences)}".strip()
         counts = " / ".join(map(str, c.counts))
         rows.append(
-            [name(f"{c.first} - {c.second}"), where, Cell(pp(c.mean.value), bounds), counts, _p(c.p), _p(c.p_adjusted)]
+            [
+                name(f"{c.first} - {c.second}"),
+                where,
+                Cell(pp(c.mean.value), bounds),
+                counts,
+                _p(c.p),
+                _p(c.p_adjusted),
+                _practical(c),
+                NONE if c.blocks_needed is None else f"{c.blocks_needed:,}",
+            ]
         )
     fixed = "; ".join(f"{k} {_listed(v)}" for k, v in results.rows.spec.contrasts_where.items())
     caption = (
         f"Registered before the first run, on {results.metric}{f', rows with {fixed}' if fixed else ''}. In brackets: "
         "95 % intervals from resampling incidents. Two-sided Wilcoxon signed-rank tests over incidents; those without "
-        f"a difference do not count. Holm's correction over all {len(contrasts)} tests."
+        f"a difference do not count. Holm's correction over all {len(contrasts)} tests. P: probability that the first "
+        f"arm gains over {ROPE_PP:g} pp more, that less lies between the two, that the second gains over "
+        f"{ROPE_PP:g} pp more (Bayesian signed-rank test). Incidents for {ROPE_PP:g} pp: how many would find a "
+        "difference that large in four of five sweeps, at the strictest corrected level, with the spread seen here."
     )
     return table(columns, rows, caption)
+
+
+def _practical(contrast: Contrast) -> str:
+    found = contrast.practical
+    if found is None:
+        return NONE
+    return f"{found.first_better:.2f} / {found.practically_equal:.2f} / {found.second_better:.2f}"
 
 
 def glossary(results: SweepResults) -> Bundle:

@@ -12,7 +12,7 @@ import pytest
 from symbio_lab.display.bundles import Bundle
 from symbio_lab.display.charts import MIME, SCHEMA, arm_scales, chart_bundle
 from symbio_lab.errors import DataError, NotFoundError
-from symbio_lab.reports.sweep import crossover, forest, headline, healing_time, pareto, ranking, tables
+from symbio_lab.reports.sweep import crossover, forest, headline, healing_time, pareto, profiles, ranking, tables
 from symbio_lab.reports.sweep.contrasts import registered_contrasts
 from symbio_lab.reports.sweep.differing import arm_differences, sweep_difference, write_difference
 from symbio_lab.reports.sweep.results import SweepResults, collect_sweep
@@ -44,6 +44,39 @@ def test_the_headline_says_who_gains_more(results: SweepResults) -> None:
     assert "best_single gains more (p = 0.0059 after correction)" in text
     assert "surgery_only gains more" in text
     assert "xploratory" not in text
+
+
+def test_what_no_test_shows_is_not_called_equal(results: SweepResults, tmp_path: Path) -> None:
+    """Equal within a tenth of a point: said so. Widely spread around nothing: how many incidents would be needed."""
+    shown = {c.stratum["n_repair"]: c for c in registered_contrasts(results)}
+    assert all(c.practical is not None and c.blocks_needed is None for c in shown.values())
+    assert shown[4].practical is not None
+    assert shown[4].practical.first_better > 0.99
+    rng = np.random.default_rng(0)
+    for spread, needed in ((0.05, False), (3.0, True)):
+        rows = made_rows()
+        noise = rng.normal(0, spread, len(rows))
+        surgery = rows.loc[rows["strategy"] == "surgery_only", ["run_key", "deployed_net_gain_pp"]]
+        base = rows["run_key"].map(surgery.set_index("run_key")["deployed_net_gain_pp"])
+        rows["deployed_net_gain_pp"] = base + noise * (rows["strategy"] == "best_single")
+        found = collect_sweep(write_experiment(tmp_path / str(spread), rows))
+        contrasts = registered_contrasts(found)
+        assert all(c.practical is not None and c.p_adjusted is not None and c.p_adjusted > 0.05 for c in contrasts)
+        text = str(headline.registered(found))
+        assert "No difference is shown" in text
+        assert ("incidents would be needed" in text) is needed
+        assert [c.blocks_needed for c in contrasts if c.blocks_needed and c.blocks_needed > 30] != [] or not needed
+
+
+def test_profiles_and_aggregates_are_what_was_put_in(results: SweepResults) -> None:
+    text = str(profiles.profiles_figure(results, WHERE))
+    assert "4 failures, best_single: 10 of 10 gain, interquartile mean +4.45 pp" in text
+    rows = str(profiles.aggregates_table(results, WHERE)).splitlines()
+    best = [line for line in rows if "best_single" in line]
+    assert len(best) == len(SIZES)
+    assert "100.0 %" in best[0]
+    assert "0.0 %" in best[2]
+    assert "+4.00 pp, +4.90 pp" in best[0]
 
 
 def test_few_incidents_are_exploratory(tmp_path: Path) -> None:
@@ -128,6 +161,7 @@ def test_every_figure_is_data_an_image_and_words(results: SweepResults) -> None:
         pareto.pareto_figure(results, WHERE),
         ranking.ranking_figure(results, WHERE),
         healing_time.healing_time_figure(results, WHERE),
+        profiles.profiles_figure(results, WHERE),
     ]
     for figure in figures:
         assert figure.data[MIME]["$schema"] == SCHEMA
