@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from symbio_lab import __version__
-from symbio_lab.cli import compare, demo, doctor, heal, lab, ledger, report, sweep_export, sweep_results
+from symbio_lab.cli import compare, demo, doctor, heal, lab, ledger, report, sweep_export, sweep_results, sweep_track
 from symbio_lab.cli.failing import EXIT_CODES, run_guarded
 from symbio_lab.cli.market import market_app
 from symbio_lab.cli.session import Session, export_settings, given_flags, logging_to_stderr, own_environment
@@ -75,6 +75,7 @@ app.add_typer(market_app, name="market")
 sweep_app.command("verify")(sweep_results.verify)
 sweep_app.command("commit")(sweep_results.commit)
 sweep_app.command("export")(sweep_export.export)
+sweep_app.command("track")(sweep_track.track)
 app.add_typer(sweep_app, name="sweep")
 app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
