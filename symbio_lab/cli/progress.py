@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from symbio_lab.display.progress import sweep_line
 from symbio_lab.events import (
     BuildProgress,
     CandidateRefused,
@@ -57,17 +58,8 @@ def event_line(event: Event) -> str | None:
             return f"{event.stage}: {event.patch_id or 'the base'}"
         case Contributed():
             return f"contributed {event.patch_id}"
-        case SweepStarted():
-            done = f", {event.num_finished} finished already" if event.num_finished else ""
-            return f"sweep {event.name}: {event.num_runs} runs{done}; {event.where}"
-        case RunStarted():
-            return f"run {event.key}: started{f', attempt {event.attempt}' if event.attempt > 1 else ''}"
-        case RunEnded():
-            why = f" ({event.failure}: {event.reason})" if event.failure else ""
-            again = ", starts again" if event.will_retry else ""
-            return (
-                f"run {event.num_done}/{event.num_runs}: {event.key} {event.status}{why}{again}, {event.wall_s:.1f} s"
-            )
+        case SweepStarted() | RunStarted() | RunEnded():
+            return sweep_line(event)
         case _:
             return None
 

@@ -19,8 +19,12 @@ from symbio_lab.events import (
     Contributed,
     Event,
     GateDecided,
+    RunEnded,
+    RunStarted,
     SearchFinished,
     SurgeryFinished,
+    SweepEnded,
+    SweepStarted,
 )
 
 
@@ -61,4 +65,28 @@ def line_of(event: Event) -> str:
             return f"  gate on {event.ref}: {event.decision} (fixes at least {fix}, breaks at most {flips})"
         case Contributed():
             return f"  contributed {event.patch_id}"
+        case SweepStarted() | RunStarted() | RunEnded() | SweepEnded():
+            return sweep_line(event)
     return ""
+
+
+def sweep_line(event: SweepStarted | RunStarted | RunEnded | SweepEnded) -> str:
+    """Return an event of a sweep as one line, on a terminal and in a notebook alike.
+
+    >>> sweep_line(RunEnded("3f2a", "failed", "dead_kernel", "the kernel died", 2.0, True, 3, 8))
+    'run 3/8: 3f2a failed (dead_kernel: the kernel died), starts again, 2.0 s'
+    """
+    match event:
+        case SweepStarted():
+            done = f", {event.num_finished} finished already" if event.num_finished else ""
+            return f"sweep {event.name}: {event.num_runs} runs{done}; {event.where}"
+        case RunStarted():
+            return f"run {event.key}: started{f', attempt {event.attempt}' if event.attempt > 1 else ''}"
+        case RunEnded():
+            why = f" ({event.failure}: {event.reason})" if event.failure else ""
+            again = ", starts again" if event.will_retry else ""
+            done = f"run {event.num_done}/{event.num_runs}: {event.key} {event.status}"
+            return f"{done}{why}{again}, {event.wall_s:.1f} s"
+        case SweepEnded():
+            stopped = "; cancelled" if event.cancelled else ""
+            return f"sweep ended: {event.num_finished} finished, {event.num_failed} failed{stopped}"
