@@ -14,21 +14,24 @@ from symbio_lab.reports.writing import write_report, write_sweep_report
 from tests.fixtures_results import write_results
 from tests.fixtures_sweep import write_experiment
 
+EXPERIMENT = Path(__file__).parents[2] / "experiments" / "marketplace-vs-surgery"
+
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Name -> page: of a comparison, of a sweep, of two sweeps."""
+    """Name -> page: of a comparison, of a sweep, of two sweeps, of the lab's own experiment."""
     folder = tmp_path_factory.mktemp("reports")
     made = write_experiment(folder / "first"), write_experiment(folder / "second")
     return {
         "comparison": write_report(write_results(folder / "comparison")),
         "sweep": write_sweep_report(made[0]),
         "difference": write_difference(*made, folder / "compare.html"),
+        "experiment": write_sweep_report(EXPERIMENT, folder / "experiment.html"),
     }
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("name", ["comparison", "sweep", "difference"])
+@pytest.mark.parametrize("name", ["comparison", "sweep", "difference", "experiment"])
 def test_a_page_opens_offline(browser: Any, pages: dict[str, Path], name: str, width: int) -> None:
     context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
     page = context.new_page()

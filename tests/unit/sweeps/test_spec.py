@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from symbio_lab.comparison.plan import ComparisonPlan
 from symbio_lab.errors import ConfigError, StorageError
 from symbio_lab.sweeps.spec import Grid, check_spec, load_spec
 from tests.unit.sweeps.made import made_notebook
@@ -107,6 +108,19 @@ def test_a_file_that_is_not_there_is_a_storage_error(tmp_path: Path) -> None:
         load_spec(tmp_path / "none.yaml")
 
 
-def test_the_smoke_sweep_of_the_repository_is_eight_runs() -> None:
-    spec, _ = load_spec(Path(__file__).parents[3] / "experiments" / "smoke.yaml")
-    assert len(spec.grid.points()) == 8
+SWEEPS = sorted((Path(__file__).parents[3] / "experiments").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_sweep_of_the_repository_can_be_run(path: Path) -> None:
+    """Its notebook takes all its parameters, and every point is a comparison that could start."""
+    spec, _ = load_spec(path)
+    points = spec.grid.points()
+    assert len(points) == {"smoke": 8, "gpu-smoke": 2, "marketplace-vs-surgery": 14 * 4 * 4}[spec.name]
+    own = {*ComparisonPlan.__dataclass_fields__}
+    for point in points:
+        given = {**spec.parameters, **point}
+        plan = ComparisonPlan(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if k in own})
+        plan.check()
+    assert spec.primary_metric == "deployed_net_gain_pp"
+    assert {arm for pair in spec.contrasts for arm in pair} <= set(spec.parameters["strategies"])
