@@ -16,7 +16,7 @@ from symbio_lab.display.palette import BLUE, GREY, INK, VERMILION
 from symbio_lab.display.prose import prose
 from symbio_lab.records import Interval
 from symbio_lab.reports.sweep.contrasts import mean_over_incidents
-from symbio_lab.reports.sweep.results import SweepResults, select
+from symbio_lab.reports.sweep.results import SweepResults, in_panels, panel, select
 from symbio_lab.stats.paired import weighted_sum
 
 POOLED = "mean over incidents"
@@ -75,18 +75,8 @@ def forest_figure(results: SweepResults, first: str, second: str, where: Mapping
             },
         },
     ]
-    spec = {
-        "data": {"values": rows},
-        "transform": [{"calculate": better, "as": "kind"}],
-        "facet": {
-            "field": "panel",
-            "type": "nominal",
-            "title": None,
-            "sort": [f"{size} failures" for size in results.sizes],
-        },
-        "columns": 2,
-        "spec": {"width": 250, "height": {"step": 17}, "layer": layers},
-    }
+    view = {"width": 250, "height": {"step": 17}, "layer": layers}
+    spec = {"transform": [{"calculate": better, "as": "kind"}], **in_panels(rows, results.sizes, view)}
     return chart_bundle(spec, _words(rows, first, second))
 
 
@@ -113,7 +103,7 @@ def _bounds(
 
 
 def _row(size: int, name: str, value: float, low: float | None, high: float | None) -> dict[str, Any]:
-    return {"panel": f"{size} failures", "incident": name, "value": value, "low": low, "high": high}
+    return {"panel": panel(size), "incident": name, "value": value, "low": low, "high": high}
 
 
 def _words(rows: Sequence[Mapping[str, Any]], first: str, second: str) -> str:

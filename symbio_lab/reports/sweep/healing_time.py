@@ -15,7 +15,7 @@ from symbio_lab.display.bundles import Bundle
 from symbio_lab.display.charts import arm_scales, chart_bundle
 from symbio_lab.display.numbers import count
 from symbio_lab.reports.sweep.crossover import SHOWN
-from symbio_lab.reports.sweep.results import SweepResults, select
+from symbio_lab.reports.sweep.results import SweepResults, in_panels, panel, select
 from symbio_lab.stats.survival import SurvivalCurve, kaplan_meier
 
 CLOCK = "cost_forwards_equivalent"
@@ -43,42 +43,32 @@ def healing_time_figure(results: SweepResults, where: Mapping[str, Any]) -> Bund
     for (size, arm), curve in found.items():
         steps = [(0.0, 1.0), *zip(curve.times, curve.unhealed, strict=True)]
         steps.append((end, steps[-1][1]))
-        values += [{"panel": f"{size} failures", "arm": arm, "spent": t, "unhealed": 100 * s} for t, s in steps]
+        values += [{"panel": panel(size), "arm": arm, "spent": t, "unhealed": 100 * s} for t, s in steps]
     arms = list(dict.fromkeys(arm for _, arm in found))
     scales = arm_scales(arms)
     legend = {"title": None, "orient": "top", "columns": 4, "symbolType": "stroke", "symbolStrokeWidth": 2}
-    spec = {
-        "data": {"values": values},
-        "facet": {
-            "field": "panel",
-            "type": "nominal",
-            "title": None,
-            "sort": [f"{size} failures" for size in results.sizes],
-        },
-        "columns": 2,
-        "spec": {
-            "width": 340,
-            "height": 190,
-            "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 2},
-            "encoding": {
-                "x": {
-                    "field": "spent",
-                    "type": "quantitative",
-                    "title": "forwards-equivalent spent",
-                    "axis": {"format": "~s", "tickCount": 5},
-                },
-                "y": {
-                    "field": "unhealed",
-                    "type": "quantitative",
-                    "title": "incidents unhealed (%)",
-                    "scale": {"domain": [0, 100]},
-                },
-                "color": {"field": "arm", "type": "nominal", "scale": scales["color"], "legend": legend},
-                "strokeDash": {"field": "arm", "type": "nominal", "scale": scales["strokeDash"], "legend": legend},
+    view = {
+        "width": 340,
+        "height": 190,
+        "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 2},
+        "encoding": {
+            "x": {
+                "field": "spent",
+                "type": "quantitative",
+                "title": "forwards-equivalent spent",
+                "axis": {"format": "~s", "tickCount": 5},
             },
+            "y": {
+                "field": "unhealed",
+                "type": "quantitative",
+                "title": "incidents unhealed (%)",
+                "scale": {"domain": [0, 100]},
+            },
+            "color": {"field": "arm", "type": "nominal", "scale": scales["color"], "legend": legend},
+            "strokeDash": {"field": "arm", "type": "nominal", "scale": scales["strokeDash"], "legend": legend},
         },
     }
-    return chart_bundle(spec, _words(found))
+    return chart_bundle(in_panels(values, results.sizes, view), _words(found))
 
 
 def median_time(curve: SurvivalCurve) -> float | None:

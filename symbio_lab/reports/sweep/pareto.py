@@ -11,7 +11,7 @@ from symbio_lab.display.bundles import Bundle
 from symbio_lab.display.charts import arm_scales, chart_bundle
 from symbio_lab.display.numbers import percent
 from symbio_lab.display.words import REFERENCES
-from symbio_lab.reports.sweep.results import SweepResults
+from symbio_lab.reports.sweep.results import SweepResults, in_panels, panel
 
 FIXED, BROKEN = "deployed_fix_rate", "deployed_negative_flip_rate"
 
@@ -64,8 +64,7 @@ def pareto_figure(results: SweepResults, where: Mapping[str, Any]) -> Bundle:
 
 
 def _point(size: int, arm: str, incident: str, fixed: float, broken: float) -> dict[str, Any]:
-    panel = f"{size} failures"
-    return {"panel": panel, "arm": arm, "incident": incident, "fixed": 100 * fixed, "broken": 100 * broken}
+    return {"panel": panel(size), "arm": arm, "incident": incident, "fixed": 100 * fixed, "broken": 100 * broken}
 
 
 def _spec(
@@ -100,13 +99,7 @@ def _spec(
             "encoding": encoding,
         },
     ]
-    panels = [f"{size} failures" for size in sizes]
-    return {
-        "data": {"values": values},
-        "facet": {"field": "panel", "type": "nominal", "title": None, "sort": panels},
-        "columns": 2,
-        "spec": {"width": 340, "height": 220, "layer": layers},
-    }
+    return in_panels(values, sizes, {"width": 340, "height": 220, "layer": layers})
 
 
 def _words(means: Mapping[int, Mapping[str, tuple[float, float]]], fronts: Mapping[int, Sequence[str]]) -> str:

@@ -17,7 +17,7 @@ from symbio_lab.display.numbers import NONE, percent, pp
 from symbio_lab.display.prose import prose
 from symbio_lab.display.table import Column, TableRow, name, table
 from symbio_lab.reports.sweep.crossover import SHOWN
-from symbio_lab.reports.sweep.results import SweepResults
+from symbio_lab.reports.sweep.results import SweepResults, in_panels, panel
 from symbio_lab.stats.aggregates import interquartile_mean, performance_profile, probability_of_improvement
 
 REFERENCE = "surgery_only"
@@ -34,7 +34,7 @@ def profiles_figure(results: SweepResults, where: Mapping[str, Any]) -> Bundle:
         return prose("No arm has results to draw a profile of.", tone="note")
     cuts = np.linspace(min(0.0, *gains) - 0.05, max(gains) + 0.05, NUM_THRESHOLDS)
     values = [
-        {"panel": f"{size} failures", "arm": arm, "gain": float(cut), "share": 100 * share}
+        {"panel": panel(size), "arm": arm, "gain": float(cut), "share": 100 * share}
         for (size, arm), found in means.items()
         if found
         for cut, share in zip(cuts, performance_profile(list(found.values()), cuts), strict=True)
@@ -50,12 +50,7 @@ def profiles_figure(results: SweepResults, where: Mapping[str, Any]) -> Bundle:
             "strokeDash": {"field": "arm", "type": "nominal", "scale": scales["strokeDash"], "legend": legend},
         },
     }
-    spec = {
-        "data": {"values": values},
-        "facet": {"field": "panel", "type": "nominal", "title": None, "sort": [f"{n} failures" for n in results.sizes]},
-        "columns": 2,
-        "spec": {"width": 340, "height": 180, "layer": [layer]},
-    }
+    spec = in_panels(values, results.sizes, {"width": 340, "height": 180, "layer": [layer]})
     return chart_bundle(spec, _words(means))
 
 

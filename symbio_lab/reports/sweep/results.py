@@ -8,7 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,23 @@ class SweepResults:
         """Return incident -> first arm minus second, seed by seed, for incidents that both have in full."""
         a, b = self.blocks(column, first, where), self.blocks(column, second, where)
         return {name: a[name] - b[name] for name in a if name in b and a[name].shape == b[name].shape}
+
+
+def panel(size: int) -> str:
+    """Return the title of a figure's panel for one number of failures."""
+    return f"{size} failures"
+
+
+def in_panels(values: Sequence[Mapping[str, Any]], sizes: Sequence[int], view: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a Vega-Lite figure with one panel for each number of failures, two side by side.
+
+    Args:
+        values: data; ``panel`` in each says where it belongs.
+        sizes: in the order of the panels.
+        view: of one panel: its width, height and layers.
+    """
+    facet = {"field": "panel", "type": "nominal", "title": None, "sort": [panel(size) for size in sizes]}
+    return {"data": {"values": list(values)}, "facet": facet, "columns": 2, "spec": dict(view)}
 
 
 def collect_sweep(folder: Path | str) -> SweepResults:

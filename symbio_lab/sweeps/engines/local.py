@@ -19,7 +19,7 @@ from typing import Self
 
 from symbio_lab.config import available_threads
 from symbio_lab.models.devices import MEMORY_FRACTION, num_cuda_devices
-from symbio_lab.sweeps.engines.protocol import Work
+from symbio_lab.sweeps.engines.protocol import Work, thread_environment
 from symbio_lab.sweeps.tasks import RunRecord, RunTask, run_once
 
 
@@ -99,7 +99,7 @@ def slot_environment(number: int, slots: int, devices: tuple[str, ...], threads:
     >>> slot_environment(1, 2, ("0",), 4)["SYMBIO_LAB_CUDA_MEMORY_FRACTION"]
     '0.5000'
     """
-    found = {name: str(threads) for name in ("SYMBIO_LAB_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    found = thread_environment(threads)
     if devices:
         device = devices[number % len(devices)]
         sharing = sum(n % len(devices) == number % len(devices) for n in range(slots))

@@ -20,6 +20,11 @@ Work = Callable[[RunTask], RunRecord]
 """What an engine calls for each run."""
 
 
+def thread_environment(threads: int) -> dict[str, str]:
+    """Return the variables that hold a kernel to a number of CPU threads."""
+    return {name: str(threads) for name in ("SYMBIO_LAB_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+
+
 class Engine(Protocol):
     """Executes runs."""
 

@@ -20,7 +20,7 @@ from typing import Any, Self
 from symbio_lab.config import available_threads
 from symbio_lab.errors import ConfigError, MissingExtraError, NetworkUnavailableError
 from symbio_lab.models.devices import MEMORY_FRACTION
-from symbio_lab.sweeps.engines.protocol import Work
+from symbio_lab.sweeps.engines.protocol import Work, thread_environment
 from symbio_lab.sweeps.tasks import RunRecord, RunTask, run_once
 
 OPTIONS = ("address", "num_gpus")
@@ -97,7 +97,7 @@ class RayEngine:
         share = self._num_gpus if self._num_gpus is not None else _gpu_share(gpus, self.slots)
         alone = self._address is None
         threads = self._threads or (max(1, available_threads() // self.slots) if alone else 1)
-        self._env = {n: str(threads) for n in ("SYMBIO_LAB_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        self._env = thread_environment(threads)
         if 0 < share < 1:
             self._env[MEMORY_FRACTION] = f"{share:.4f}"
         self._remote = ray.remote(max_calls=0, max_retries=0, num_cpus=1, num_gpus=share)(self._work)

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from symbio_lab.errors import ConfigError, MissingExtraError
-from symbio_lab.sweeps.engines.protocol import Work
+from symbio_lab.sweeps.engines.protocol import Work, thread_environment
 from symbio_lab.sweeps.tasks import RunRecord, RunTask, run_once
 
 CLUSTERS = ("slurm", "local")
@@ -105,7 +105,7 @@ class SlurmEngine:
         """
         if self._executor is None:
             self._executor = self._make(Path(task.folder) / "slurm")
-        env = {n: str(self._threads) for n in ("SYMBIO_LAB_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        env = thread_environment(self._threads)
         found: Future[RunRecord] = Future()
         job = self._executor.submit(Requeued(self._work), replace(task, env={**env, **task.env}, kernels="spawn"))
         with self._lock:
