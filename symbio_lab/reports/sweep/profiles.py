@@ -14,7 +14,7 @@ import numpy as np
 from symbio_lab.display.bundles import Bundle
 from symbio_lab.display.charts import arm_scales, chart_bundle
 from symbio_lab.display.numbers import NONE, percent, pp
-from symbio_lab.display.prose import prose
+from symbio_lab.display.prose import fold, prose
 from symbio_lab.display.table import Column, TableRow, name, table
 from symbio_lab.reports.sweep.crossover import SHOWN
 from symbio_lab.reports.sweep.results import SweepResults, in_panels, panel
@@ -55,7 +55,7 @@ def profiles_figure(results: SweepResults, where: Mapping[str, Any]) -> Bundle:
 
 
 def aggregates_table(results: SweepResults, where: Mapping[str, Any]) -> Bundle:
-    """Return mean, interquartile mean, worst and best incident of each arm, and how often it beats surgery."""
+    """Return, folded, mean, interquartile mean, worst and best incident of each arm, and how often it beats surgery."""
     columns = [Column("arm"), Column("failures", number=True), Column("mean", number=True)]
     columns += [Column("interquartile mean", number=True), Column("worst, best incident", number=True)]
     columns += [Column(f"beats {REFERENCE}", number=True), Column("incidents", number=True)]
@@ -74,7 +74,7 @@ def aggregates_table(results: SweepResults, where: Mapping[str, Any]) -> Bundle:
         "probability that a run of this arm gains more than one of the other on the same incident, ties counted one "
         "half, mean over the incidents that both have."
     )
-    return table(columns, rows, caption)
+    return fold("Every arm: mean, interquartile mean, worst and best incident", [table(columns, rows, caption)])
 
 
 def _improvement(results: SweepResults, arm: str, where: Mapping[str, Any]) -> str:

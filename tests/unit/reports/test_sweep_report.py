@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from symbio_lab.display.bundles import Bundle
-from symbio_lab.display.charts import MIME, SCHEMA, arm_scales, chart_bundle
+from symbio_lab.display.charts import MIME, SCALE, SCHEMA, arm_scales, chart_bundle
 from symbio_lab.errors import DataError, NotFoundError
 from symbio_lab.reports.sweep import crossover, forest, headline, healing_time, pareto, profiles, ranking, tables
 from symbio_lab.reports.sweep.contrasts import registered_contrasts
@@ -185,6 +185,21 @@ def test_a_figure_is_valid_in_a_notebook(results: SweepResults) -> None:
 def test_equal_figures_are_equal_bytes() -> None:
     spec = {"data": {"values": [{"x": 1}]}, "mark": "point", "encoding": {"x": {"field": "x", "type": "quantitative"}}}
     assert chart_bundle(spec, "one").png == chart_bundle(spec, "one").png
+
+
+def test_packing_changes_no_pixel() -> None:
+    import io
+
+    import vl_convert
+    from PIL import Image, ImageChops
+
+    points = [{"x": n, "y": n * n % 7} for n in range(40)]
+    encoding = {"x": {"field": "x", "type": "quantitative"}, "y": {"field": "y", "type": "quantitative"}}
+    bundle = chart_bundle({"data": {"values": points}, "mark": "line", "encoding": encoding}, "a line")
+    drawn = vl_convert.vegalite_to_png(bundle.data[MIME], vl_version="5.21", scale=SCALE)
+    packed, raw = (Image.open(io.BytesIO(data)).convert("RGB") for data in (bundle.png, drawn))
+    assert ImageChops.difference(packed, raw).getbbox() is None
+    assert len(bundle.png) < len(drawn) / 2
 
 
 def test_unknown_arms_have_marks_too() -> None:
