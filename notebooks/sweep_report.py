@@ -20,6 +20,7 @@ sweep_dir: str = "runs/smoke"  # folder of `symbio sweep run --out`, or of an ex
 # %%
 from symbio_lab.reports.sweep import (
     crossover,
+    families,
     forest,
     headline,
     healing_time,
@@ -67,6 +68,12 @@ forest.forest_figure(results, first, second, where)
 # A bar is the difference in one incident with its interval, computed as if the two arms had been judged on different
 # samples (they were judged on the same, so it is too wide if anything); the diamond is the mean over incidents, with an
 # interval from resampling them. To the right of zero the first arm gains more.
+
+# %% [markdown]
+# ### Does one family of worlds decide?
+
+# %%
+families.families_table(results)
 
 # %% [markdown]
 # ### What is fixed, and what is broken for it

@@ -12,7 +12,17 @@ import pytest
 from symbio_lab.display.bundles import Bundle
 from symbio_lab.display.charts import MIME, SCALE, SCHEMA, arm_scales, chart_bundle
 from symbio_lab.errors import DataError, NotFoundError
-from symbio_lab.reports.sweep import crossover, forest, headline, healing_time, pareto, profiles, ranking, tables
+from symbio_lab.reports.sweep import (
+    crossover,
+    families,
+    forest,
+    headline,
+    healing_time,
+    pareto,
+    profiles,
+    ranking,
+    tables,
+)
 from symbio_lab.reports.sweep.contrasts import registered_contrasts
 from symbio_lab.reports.sweep.differing import arm_differences, sweep_difference, write_difference
 from symbio_lab.reports.sweep.results import SweepResults, collect_sweep
@@ -77,6 +87,28 @@ def test_profiles_and_aggregates_are_what_was_put_in(results: SweepResults) -> N
     assert "100.0 %" in best[0]
     assert "0.0 %" in best[2]
     assert "+4.00 pp, +4.90 pp" in best[0]
+
+
+def test_a_family_of_many_incidents_is_seen(results: SweepResults, tmp_path: Path) -> None:
+    """Eight incidents of one family lose, two of another win by far: the mean alone would not say so."""
+    assert "one family of worlds" not in str(families.families_table(results))
+    rows = made_rows()
+    number = rows["scenario"].str.removeprefix("world-").astype(int)
+    gains = np.where(number < 8, -1.0, 9.0) * (rows["strategy"] == "best_single")
+    rows["deployed_net_gain_pp"] = gains
+    rows["scenario"] = np.where(number < 8, "many/", "few/") + number.astype(str)
+    folder = write_experiment(tmp_path / "families", rows, contrasts_where={"pool": ["high"]})
+    found = collect_sweep(folder)
+    contrast = registered_contrasts(found)[0]
+    assert families.family_means(contrast) == {"few": (9.0, 2), "many": (-1.0, 8)}
+    assert families.without_each_family(contrast) == (-1.0, 9.0)
+    text = str(families.families_table(found))
+    assert "+4.00 pp" in text
+    assert contrast.mean.value == pytest.approx(1.0)
+    rows["scenario"] = "many/" + number.astype(str)
+    one = collect_sweep(write_experiment(tmp_path / "one", rows))
+    assert families.without_each_family(registered_contrasts(one)[0]) is None
+    assert "one family of worlds" in str(families.families_table(one))
 
 
 def test_few_incidents_are_exploratory(tmp_path: Path) -> None:
