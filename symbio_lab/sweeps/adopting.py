@@ -8,7 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from symbio_lab.codec import build_folder, write_json
 from symbio_lab.kernels.managing import KernelMode
 from symbio_lab.sweeps.plan import SweepPlan
 from symbio_lab.sweeps.results import committed_rows, has_committed_rows, made_with
-from symbio_lab.sweeps.tasks import RunRecord, finished_record
+from symbio_lab.sweeps.tasks import RunRecord, computed_on, finished_record
 
 REASON = "taken from committed results"
 
@@ -55,4 +55,4 @@ def adopt_runs(plan: SweepPlan, experiment: Path) -> int:
 def _fill(folder: Path, rows: Any, record: RunRecord) -> None:
     rows = rows.drop(columns="run_key").dropna(axis="columns", how="all").reset_index(drop=True)
     rows.to_parquet(folder / "results.parquet", index=False)
-    write_json(folder / "record.json", asdict(record))
+    write_json(folder / "record.json", asdict(replace(record, computed_on=computed_on(folder / "results.parquet"))))

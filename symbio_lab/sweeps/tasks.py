@@ -96,6 +96,19 @@ class RunRecord:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     kernel_mode: KernelMode = "spawn"
+    computed_on: tuple[str, ...] = ()
+    """Device and number format of its rows, such as ``cuda float32``; empty where the rows do not say."""
+
+
+def computed_on(rows: Path) -> tuple[str, ...]:
+    """Return device and number format of a results file, sorted; empty where it does not say."""
+    import pyarrow.parquet
+
+    named = ("device", "dtype")
+    if not rows.is_file() or not {*named} <= {*pyarrow.parquet.read_schema(rows).names}:
+        return ()
+    table = pyarrow.parquet.read_table(rows, columns=list(named)).to_pylist()
+    return tuple(sorted({" ".join(str(row[name]) for name in named) for row in table}))
 
 
 def run_once(task: RunTask) -> RunRecord:
@@ -136,7 +149,8 @@ def failed_record(folder: Path, key: str) -> RunRecord | None:
 
 def _read_record(path: Path) -> RunRecord:
     data = read_json(path)
-    return RunRecord(**{name: data[name] for name in RunRecord.__dataclass_fields__ if name in data})
+    known = {name: data[name] for name in RunRecord.__dataclass_fields__ if name in data}
+    return RunRecord(**{**known, "computed_on": tuple(known.get("computed_on", ()))})
 
 
 def _attempt(task: RunTask, folder: Path, leases: Leases, owner: str) -> RunRecord:
@@ -196,7 +210,7 @@ def _attempt(task: RunTask, folder: Path, leases: Leases, owner: str) -> RunReco
     elif switch.reason == "lease":
         return RunRecord(task.key, "held", reason="another worker took it over")
     else:
-        found = _with(given, wall_s=wall_s)
+        found = _with(given, wall_s=wall_s, computed_on=computed_on(work / "results.parquet"))
     _keep(folder, work, found)
     return found
 
