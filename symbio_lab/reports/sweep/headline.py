@@ -69,24 +69,35 @@ def registered(results: SweepResults) -> Bundle:
         )
     if not contrasts:
         return prose("None of the registered contrasts has results yet.", tone="warning")
-    told = prose(*(sentence(c) for c in contrasts), tone="headline")
-    return stack(told, _few(contrasts), contrasts_table(contrasts, results))
+    pairs: dict[tuple[str, str], list[Contrast]] = {}
+    for contrast in contrasts:
+        pairs.setdefault((contrast.first, contrast.second), []).append(contrast)
+    told = [
+        "<br>\n".join([f"{code(first)} against {code(second)}:", *map(sentence, own)])
+        for (first, second), own in pairs.items()
+    ]
+    return stack(prose(*told, tone="headline"), _few(contrasts), contrasts_table(contrasts, results))
 
 
 def sentence(contrast: Contrast) -> str:
-    """Return one contrast in words, as HTML."""
+    """Return what came of one contrast in words, as HTML; its pair is named before it."""
     better, even, worse = contrast.counts
     n = len(contrast.differences)
-    where = ", ".join(f"{_word(k)} {v}" for k, v in contrast.stratum.items())
+    where = ", ".join(_at(name, value) for name, value in contrast.stratum.items())
     value = pp(contrast.mean.value)
     bounds = pp_range(contrast.mean.low, contrast.mean.high)
     verdict = _verdict(contrast)
-    at = f" at {esc(where)}" if where else ""
+    at = f"{esc(where)}: " if where else ""
     ties = f", equal in {even}" if even else ""
     return (
-        f"{code(contrast.first)} against {code(contrast.second)}{at}: {strong(f'{value} {bounds}'.strip())} on average "
+        f"{at}{strong(f'{value} {bounds}'.strip())} on average "
         f"over {plural(n, 'incident')}, better in {better}{ties}, worse in {worse}. {esc(verdict)}"
     )
+
+
+def _at(parameter: str, value: Any) -> str:
+    """Return one stratum in words."""
+    return f"at {value} failures" if parameter == "n_repair" else f"{_word(parameter)} {value}"
 
 
 def _verdict(contrast: Contrast) -> str:

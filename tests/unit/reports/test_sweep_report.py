@@ -50,7 +50,7 @@ def test_registered_contrasts_are_what_was_put_in(results: SweepResults) -> None
 
 def test_the_headline_says_who_gains_more(results: SweepResults) -> None:
     text = str(headline.registered(results))
-    assert "best_single against surgery_only at failures 4: +3.00 pp" in text
+    assert "best_single against surgery_only:\nat 4 failures: +3.00 pp" in text
     assert "best_single gains more (p = 0.0059 after correction)" in text
     assert "surgery_only gains more" in text
     assert "xploratory" not in text
