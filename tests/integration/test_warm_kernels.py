@@ -277,6 +277,14 @@ def test_papermill_finds_the_engine_and_jupyter_the_provisioner() -> None:
     assert [p.load() for p in provisioners][:1] == [ForkProvisioner]
 
 
+@pytest.mark.parametrize("order", ["symbio_lab.kernels.engine, papermill.engines", "papermill.engines"])
+def test_the_engine_is_found_whoever_is_imported_first(order: str) -> None:
+    """Papermill loads engines while it is imported: the engine's module must not need it for that."""
+    code = f"import {order}\nprint(papermill.engines.papermill_engines.get_engine('symbio-fork').__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "ForkEngine", done.stderr
+
+
 def test_papermills_own_command_can_use_it(tmp_path: Path) -> None:
     import papermill
 
