@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
@@ -28,6 +27,8 @@ EXTRAS = {
     "service": ("fastapi", "uvicorn"),
     "ray": ("ray",),
     "slurm": ("submitit",),
+    "mlflow": ("alembic", "mlflow-skinny", "sqlalchemy"),
+    "wandb": ("wandb",),
 }
 """Extra -> packages that it brings."""
 NEEDED_BYTES = 500 << 20
@@ -176,7 +177,7 @@ def _version(package: str) -> str | None:
 
 
 def _extra(name: str, packages: tuple[str, ...]) -> dict[str, Any]:
-    missing = [package for package in packages if importlib.util.find_spec(package.replace("-", "_")) is None]
+    missing = [package for package in packages if _version(package) is None]
     return {"missing": missing, "install": f"pip install 'symbio-lab[{name}]'" if missing else None}
 
 
