@@ -55,7 +55,8 @@ def sweep_difference(first: SweepResults, second: SweepResults) -> SweepDifferen
     """
     by = [c for c in CELL if c in first.frame.columns and c in second.frame.columns]
     a, b = (_with_key(results.frame, by) for results in (first, second))
-    joined = a.merge(b, on="cell", suffixes=("", "_2"))
+    # A copy in one piece: pandas warns of frames put together column by column.
+    joined = a.merge(b, on="cell", suffixes=("", "_2")).copy()
     if not len(joined):
         raise DataError("the two sweeps have no cell in common", hint="compare sweeps over the same worlds and sizes")
     figures = [c for c in first.frame.columns if c in second.frame.columns and c not in (*by, "run_key")]
