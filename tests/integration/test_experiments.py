@@ -65,6 +65,9 @@ def test_arms_that_read_no_market_are_the_same_in_every_pool(rows) -> None:  # t
 
 
 def test_nothing_is_claimed_from_too_few(rows) -> None:  # type: ignore[no-untyped-def]
-    for contrast in registered_contrasts(collect_sweep(FOLDER)):
-        assert (contrast.p is None) == (len(contrast.differences) < MIN_BLOCKS)
-        assert "clinc150/small_talk" not in contrast.differences
+    contrasts = registered_contrasts(collect_sweep(FOLDER))
+    assert {len(c.planned) for c in contrasts} == {13}
+    whole = len(contrasts) == 3 * 4 and all(c.is_complete for c in contrasts)
+    assert all((c.p is not None) == whole for c in contrasts)
+    assert not any("clinc150/small_talk" in {*c.differences, *c.planned} for c in contrasts)
+    assert all((c.mean.low is None) == (len(c.differences) < MIN_BLOCKS) for c in contrasts)

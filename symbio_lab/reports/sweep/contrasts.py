@@ -4,7 +4,9 @@ Rules:
     1. Pairs, metric, rows and strata stand in the sweep file. Nothing else gets a p-value in the report.
     2. One family: Holm's correction covers every contrast in every stratum.
     3. Fewer than ``MIN_BLOCKS`` incidents: no interval, no p-value, and the word exploratory.
-    4. A test that shows no difference shows no equality either: how probable it is that less than ``ROPE_PP`` lies
+    4. Nothing is tested before every registered incident of every contrast is in: whoever looks early and stops when
+       the figure pleases has another error rate than the one stated.
+    5. A test that shows no difference shows no equality either: how probable it is that less than ``ROPE_PP`` lies
        between the arms, and how many incidents would find that much, stand beside it.
 
 References:
@@ -13,7 +15,6 @@ References:
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,12 +23,13 @@ import numpy as np
 
 from symbio_lab.errors import DataError
 from symbio_lab.records import Interval
-from symbio_lab.reports.sweep.results import SweepResults
+from symbio_lab.reports.sweep.results import SweepResults, incident_name
 from symbio_lab.seeding import numpy_generator
 from symbio_lab.stats.bootstrap import MIN_BLOCKS, hierarchical_bootstrap
 from symbio_lab.stats.planning import blocks_needed
 from symbio_lab.stats.practical import PracticalEquality, signed_rank_rope
 from symbio_lab.stats.ranks import wilcoxon_holm
+from symbio_lab.sweeps.spec import SweepSpec
 
 ROPE_PP = 1.0
 """Differences of less than one point are of no practical use to anybody."""
@@ -46,14 +48,16 @@ class Contrast:
     mean: Interval
     """Over incidents; without bounds below ``MIN_BLOCKS``."""
     p: float | None
-    """Two-sided signed-rank; None below ``MIN_BLOCKS``."""
+    """Two-sided signed-rank; None below ``MIN_BLOCKS``, and before all registered incidents are in."""
     p_adjusted: float | None
     """After Holm's correction over the whole family."""
+    planned: frozenset[str] = frozenset()
+    """Incidents that were registered."""
     practical: PracticalEquality | None = None
-    """Where the difference probably lies, against ``ROPE_PP``; None below ``MIN_BLOCKS``."""
+    """Where the difference probably lies, against ``ROPE_PP``; None where p is."""
     blocks_needed: int | None = None
     """Incidents at which a difference of ``ROPE_PP`` would be found in four of five sweeps, with the spread seen here;
-    None where there is none or too few incidents to tell."""
+    None where there is none or p is."""
 
     @property
     def name(self) -> str:
@@ -72,6 +76,11 @@ class Contrast:
         """Whether there are too few incidents to claim anything beyond them."""
         return len(self.differences) < MIN_BLOCKS
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether every registered incident is in."""
+        return self.planned <= set(self.differences)
+
 
 def registered_contrasts(results: SweepResults, *, alpha: float = 0.05) -> tuple[Contrast, ...]:
     """Return every registered contrast that has results, with intervals and corrected p-values.
@@ -81,16 +90,28 @@ def registered_contrasts(results: SweepResults, *, alpha: float = 0.05) -> tuple
         alpha: total error rate of each interval.
     """
     spec = results.rows.spec
-    strata = [_values(results, name) for name in spec.contrasts_within]
     found = []
-    for (first, second), values in itertools.product(spec.contrasts, itertools.product(*strata)):
-        stratum = dict(zip(spec.contrasts_within, values, strict=True))
+    for first, second, stratum, planned in planned_contrasts(spec):
         blocks = results.differences(results.metric, first, second, {**spec.contrasts_where, **stratum})
         if blocks:
             mean = mean_over_incidents(blocks, f"{first} {second} {stratum}", alpha)
             means = {name: float(block.mean()) for name, block in blocks.items()}
-            found.append(Contrast(first, second, stratum, means, mean, None, None))
-    return _tested(found)
+            found.append(Contrast(first, second, stratum, means, mean, None, None, frozenset(planned)))
+    whole = len(found) == len(planned_contrasts(spec)) and all(c.is_complete for c in found)
+    return _tested(found) if whole else tuple(found)
+
+
+def planned_contrasts(spec: SweepSpec) -> list[tuple[str, str, dict[str, Any], set[str]]]:
+    """Return (first, second, stratum, incidents) of every contrast that a sweep file registers."""
+    runs = [{**spec.parameters, **point} for point in spec.grid.points()]
+    read = [r for r in runs if all(r.get(name) in values for name, values in spec.contrasts_where.items())]
+    strata: dict[str, tuple[dict[str, Any], set[str]]] = {}
+    for run in read:
+        stratum = {name: run.get(name) for name in spec.contrasts_within}
+        incident = incident_name(run.get("scenario", ""), run.get("world_seed", 0))
+        strata.setdefault(repr(sorted(stratum.items())), (stratum, set()))[1].add(incident)
+    ordered = sorted(strata.values(), key=lambda found: [str(v).rjust(12) for v in found[0].values()])
+    return [(a, b, stratum, incidents) for a, b in spec.contrasts for stratum, incidents in ordered]
 
 
 def mean_over_incidents(blocks: Mapping[str, Any], label: str, alpha: float = 0.05) -> Interval:
@@ -107,11 +128,6 @@ def mean_over_incidents(blocks: Mapping[str, Any], label: str, alpha: float = 0.
         return Interval(mean, None, None, len(rows), "hierarchical_bootstrap")
     rng = numpy_generator(0, "sweep report", label)
     return hierarchical_bootstrap(rows, rng=rng, alpha=alpha)
-
-
-def _values(results: SweepResults, name: str) -> list[Any]:
-    found = results.frame[name].dropna().unique().tolist() if name in results.frame.columns else []
-    return sorted(found)
 
 
 def _tested(found: list[Contrast]) -> tuple[Contrast, ...]:

@@ -102,7 +102,11 @@ def _at(parameter: str, value: Any) -> str:
 
 def _verdict(contrast: Contrast) -> str:
     if contrast.p_adjusted is None:
-        return f"Exploratory: fewer than {MIN_BLOCKS} incidents."
+        few = f"Exploratory: fewer than {MIN_BLOCKS} incidents." if contrast.is_exploratory else ""
+        if contrast.is_complete:
+            return few or "Not tested: other registered contrasts lack incidents."
+        num_in = len(contrast.planned & set(contrast.differences))
+        return f"{few} Not tested: {num_in} of {len(contrast.planned)} incidents are in.".strip()
     p = f"p = {contrast.p_adjusted:.2g} after correction"
     if contrast.p_adjusted > ALPHA:
         return f"No difference is shown ({p}){_equality(contrast)}."
@@ -123,13 +127,18 @@ def _equality(contrast: Contrast) -> str:
 
 def _few(contrasts: tuple[Contrast, ...]) -> Bundle:
     few = [c for c in contrasts if c.is_exploratory]
-    if not few:
-        return prose()
-    return prose(
-        f"{len(few)} of {len(contrasts)} registered contrasts: fewer than {MIN_BLOCKS} incidents, and so exploratory, "
-        "without interval and p-value.",
-        tone="warning",
-    )
+    texts = []
+    if any(c.p is None and not c.is_exploratory for c in contrasts):
+        texts.append(
+            "Not every registered incident is in, so that nothing is tested yet: p-values of a part, looked at before "
+            "the end, would be wrong more often than they say."
+        )
+    if few:
+        texts.append(
+            f"{len(few)} of {len(contrasts)} registered contrasts: fewer than {MIN_BLOCKS} incidents, and so "
+            "exploratory, without interval and p-value."
+        )
+    return prose(*texts, tone="warning")
 
 
 def contrasts_table(contrasts: tuple[Contrast, ...], results: SweepResults) -> Bundle:

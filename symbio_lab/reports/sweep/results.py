@@ -55,7 +55,7 @@ class SweepResults:
 
     def incidents(self) -> tuple[str, ...]:
         """Return the names of all incidents."""
-        return tuple(sorted({_incident(*key) for key in self.frame[list(INCIDENT)].itertuples(index=False)}))
+        return tuple(sorted({incident_name(*key) for key in self.frame[list(INCIDENT)].itertuples(index=False)}))
 
     def blocks(self, column: str, arm: str, where: Where) -> dict[str, NDArray[np.float64]]:
         """Return incident -> an arm's values of a column, one for each seed; rows without a value are left out.
@@ -70,7 +70,7 @@ class SweepResults:
         found: dict[str, NDArray[np.float64]] = {}
         for key, part in chosen.sort_values("seed").groupby(list(INCIDENT), sort=True):
             # The seeds in order: differences are taken seed by seed.
-            found[_incident(*key)] = part[column].to_numpy(dtype=np.float64)
+            found[incident_name(*key)] = part[column].to_numpy(dtype=np.float64)
         return found
 
     def means(self, column: str, arm: str, where: Where) -> dict[str, float]:
@@ -132,5 +132,6 @@ def select(frame: Any, where: Where) -> Any:
     return frame
 
 
-def _incident(scenario: Any, world_seed: Any) -> str:
+def incident_name(scenario: Any, world_seed: Any) -> str:
+    """Return the name of an incident: its world, and the world's seed unless it is 0."""
     return str(scenario) if int(world_seed) == 0 else f"{scenario} (world {int(world_seed)})"

@@ -132,7 +132,17 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     rows = made_rows()
     short = collect_sweep(write_experiment(tmp_path / "short", rows[rows["run_key"] != "3-high-16"]))
     assert "1 run of 60 have no results yet" in str(headline.asked(short))
-    assert {c.stratum["n_repair"]: len(c.differences) for c in registered_contrasts(short)} == {4: 10, 16: 9, 64: 10}
+    contrasts = registered_contrasts(short)
+    assert {c.stratum["n_repair"]: len(c.differences) for c in contrasts} == {4: 10, 16: 9, 64: 10}
+    # Holm's family is not whole: nothing is tested, though nine and ten incidents would be enough; intervals stay.
+    assert {(c.p, c.p_adjusted, c.practical, c.blocks_needed) for c in contrasts} == {(None, None, None, None)}
+    assert all(c.mean.low is not None for c in contrasts)
+    text = str(headline.registered(short))
+    assert "Not tested: 9 of 10 incidents are in." in text
+    assert text.count("Not tested: other registered contrasts lack incidents.") == 2
+    assert "nothing is tested yet" in text
+    gone = collect_sweep(write_experiment(tmp_path / "gone", rows[rows["n_repair"] != 16]))
+    assert all(c.p is None for c in registered_contrasts(gone))
 
 
 def test_seeds_of_an_incident_are_averaged_first(tmp_path: Path) -> None:
