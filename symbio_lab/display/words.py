@@ -6,7 +6,7 @@ from symbio_lab.errors import TRUST_CODES
 
 ARMS = {
     "noop": "do nothing: the base as it is",
-    "random_k": "take a random patch of the pool",
+    "random_k": "add up three random patches of the pool",
     "null_pool": "control: the best of random patches instead of a pool",
     "best_single": "adopt the best patch of the pool",
     "prototype_rows": "surgery: add head rows at class means",

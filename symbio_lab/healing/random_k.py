@@ -1,19 +1,30 @@
 """Strategy ``random_k``: k verified patches at random, added up exactly. A control, not a cure.
 
+The draw depends on the seed and on the base. On the seed alone, pools whose patches bear the same names would all give
+the same publishers, the most knowing ones with seed 0, and the control would be random in nothing but its name.
+
 References:
     arXiv 2602.12323, random selection. Differs from the paper: exact sum of the updates, k = 3.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from symbio_lab.composition.exact_sum import exact_sum
 from symbio_lab.healing.adopting import find_patches, fitting_patches
 from symbio_lab.healing.context import HealingContext, Proposal, ask_gate, seal_operated
 from symbio_lab.models.adapters import load_adapter
-from symbio_lab.records import Attempt
+from symbio_lab.records import Attempt, Patch
 from symbio_lab.seeding import shuffled
 
 NUM_PATCHES = 3
+
+
+def draw_patches(patches: Sequence[Patch], seed: int, base_digest: str) -> list[Patch]:
+    """Return ``NUM_PATCHES`` patches at random, or all where there are fewer; their order does not matter."""
+    named = sorted(patches, key=lambda patch: patch.patch_id)
+    return shuffled(named, seed, "random_k", base_digest)[:NUM_PATCHES]
 
 
 class RandomK:
@@ -29,7 +40,7 @@ class RandomK:
         patches, attempts = find_patches(context)
         fitting, refused = fitting_patches(context, patches)
         attempts += refused
-        chosen = shuffled(sorted(fitting, key=lambda p: p.patch_id), context.seed, "random_k")[:NUM_PATCHES]
+        chosen = draw_patches(fitting, context.seed, context.model.digest)
         if not chosen:
             return Proposal(None, "none", None, tuple(attempts))
         with context.meter.phase("compose"):

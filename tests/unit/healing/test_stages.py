@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from symbio_lab.errors import PatchApplyError
 from symbio_lab.evaluation.repair_task import RepairTask
 from symbio_lab.events import CandidateRefused, CandidateScreened, Event, SearchFinished, SurgeryFinished
+from symbio_lab.healing import random_k
 from symbio_lab.healing.adopting import build_query, find_patches, fitting_patches, screen_patches
 from symbio_lab.healing.catalogue import healing_strategy
 from symbio_lab.healing.operating import operate_best, operate_one
@@ -180,6 +183,20 @@ def test_random_k_names_what_it_is_made_of(world: World, tmp_path: Path) -> None
     assert len(proposal.patch.manifest.lineage) == 3
     (made,) = [a for a in proposal.attempts if a.status == "proposed"]
     assert made.detail.startswith("sum of ")
+
+
+def test_random_k_draws_other_publishers_for_another_base() -> None:
+    """Pools name their publishers alike: over many bases each must be drawn equally often, not the same three."""
+    patches: Any = [SimpleNamespace(patch_id=f"contributor-{n:02d}/patch") for n in range(14)]
+    draws = Counter(
+        patch.patch_id for base in range(700) for patch in random_k.draw_patches(patches, 0, f"{base:064x}")
+    )
+    # 150 expected of each, standard deviation 10.9.
+    assert len(draws) == 14
+    assert all(100 <= times <= 200 for times in draws.values())
+    once = [p.patch_id for p in random_k.draw_patches(patches, 0, "a" * 64)]
+    assert [p.patch_id for p in random_k.draw_patches(patches[::-1], 0, "a" * 64)] == once
+    assert [p.patch_id for p in random_k.draw_patches(patches, 1, "a" * 64)] != once
 
 
 def test_patches_of_clashing_shapes_cannot_stop_a_composition(tiny: TinyModels, tmp_path: Path) -> None:
