@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from symbio_lab.errors import MissingExtraError, StorageError
@@ -28,6 +29,8 @@ def export_to_mlflow(rows: SweepRows, uri: str, *, experiment: str | None = None
         MissingExtraError: MLflow is not installed.
         StorageError: the server cannot be reached, or the database cannot be written.
     """
+    # Read when MLflow is imported: nothing is told to anybody but the server that was named.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
         from mlflow.entities import Metric, Param, RunTag
         from mlflow.exceptions import MlflowException

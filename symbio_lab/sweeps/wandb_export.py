@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +41,8 @@ def export_to_wandb(
         NetworkUnavailableError: ``online``, and the service does not answer or refuses.
         StorageError: the folder cannot be written.
     """
+    # Read when wandb is imported: errors of its own are told to nobody.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     try:
         import wandb
     except ImportError as error:
