@@ -90,14 +90,15 @@ def registered_contrasts(results: SweepResults, *, alpha: float = 0.05) -> tuple
         alpha: total error rate of each interval.
     """
     spec = results.rows.spec
+    registered = planned_contrasts(spec)
     found = []
-    for first, second, stratum, planned in planned_contrasts(spec):
+    for first, second, stratum, planned in registered:
         blocks = results.differences(results.metric, first, second, {**spec.contrasts_where, **stratum})
         if blocks:
             mean = mean_over_incidents(blocks, f"{first} {second} {stratum}", alpha)
             means = {name: float(block.mean()) for name, block in blocks.items()}
             found.append(Contrast(first, second, stratum, means, mean, None, None, frozenset(planned)))
-    whole = len(found) == len(planned_contrasts(spec)) and all(c.is_complete for c in found)
+    whole = len(found) == len(registered) and all(c.is_complete for c in found)
     return _tested(found) if whole else tuple(found)
 
 

@@ -14,6 +14,7 @@ from symbio_lab.display.numbers import NONE, pp
 from symbio_lab.display.prose import prose
 from symbio_lab.display.table import Cell, Column, TableRow, name, table
 from symbio_lab.reports.sweep.contrasts import Contrast, registered_contrasts
+from symbio_lab.reports.sweep.headline import stratum_words
 from symbio_lab.reports.sweep.results import SweepResults
 
 
@@ -49,8 +50,7 @@ def families_table(results: SweepResults) -> Bundle:
     rows: list[TableRow] = []
     for contrast, means in zip(contrasts, found, strict=True):
         left_out = without_each_family(contrast)
-        where = ", ".join(f"{k} {v}" for k, v in contrast.stratum.items()) or "all"
-        row: TableRow = [name(f"{contrast.first} - {contrast.second}"), where.replace("n_repair", "failures")]
+        row: TableRow = [name(f"{contrast.first} - {contrast.second}"), stratum_words(contrast)]
         row += [_cell(means, family) for family in families]
         row.append(pp(float(np.mean([mean for mean, _ in means.values()]))))
         row.append(NONE if left_out is None else f"{pp(left_out[0])} to {pp(left_out[1])}")

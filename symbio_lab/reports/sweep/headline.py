@@ -155,13 +155,12 @@ def contrasts_table(contrasts: tuple[Contrast, ...], results: SweepResults) -> B
     ]
     rows: list[TableRow] = []
     for c in contrasts:
-        where = ", ".join(f"{_word(k)} {v}" for k, v in c.stratum.items()) or "all"
         bounds = f"{pp_range(c.mean.low, c.mean.high)}\nn = {len(c.differences)}".strip()
         counts = " / ".join(map(str, c.counts))
         rows.append(
             [
                 name(f"{c.first} - {c.second}"),
-                where,
+                stratum_words(c),
                 Cell(pp(c.mean.value), bounds),
                 counts,
                 _p(c.p),
@@ -180,6 +179,11 @@ def contrasts_table(contrasts: tuple[Contrast, ...], results: SweepResults) -> B
         "difference that large in four of five sweeps, at the strictest corrected level, with the spread seen here."
     )
     return table(columns, rows, caption)
+
+
+def stratum_words(contrast: Contrast) -> str:
+    """Return which part of the rows a contrast reads, for a table's cell."""
+    return ", ".join(f"{_word(k)} {v}" for k, v in contrast.stratum.items()) or "all"
 
 
 def _practical(contrast: Contrast) -> str:
