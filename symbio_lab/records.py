@@ -14,7 +14,7 @@ Next: symbio_lab/pipeline.py
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -79,6 +79,42 @@ class FailureRecord:
     def failure_id(self) -> str:
         """Content digest of all fields."""
         return content_id(self)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionRecord:
+    """One answer of a model in use, right, wrong or not yet known: the denominators of every rate."""
+
+    model_id: str
+    task_type: TaskType
+    input_sample: str
+    actual_output: str
+    expected_output: str | None = None
+    """Gold output; None until the ground truth arrives."""
+    domain: str = ""
+    tenant: str = "default"
+    model_revision: str = ""
+    """Digest of the model that answered."""
+    confidence: float | None = None
+    """Model's confidence in ``actual_output``, in [0, 1]."""
+    observed_at: str = ""
+    """UTC, ISO-8601, ends in ``Z``."""
+    event_id: str = ""
+    """The caller's own id of this answer, by which a late label finds it; empty: the content digest."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Further columns of the caller, such as channel or client version."""
+
+    @property
+    def prediction_id(self) -> str:
+        """``event_id``, else the content digest of everything that is known when the answer is given."""
+        if self.event_id:
+            return self.event_id
+        return content_id(replace(self, expected_output=None))
+
+    @property
+    def failed(self) -> bool | None:
+        """Whether the answer was wrong; None until the ground truth arrives."""
+        return None if self.expected_output is None else self.actual_output != self.expected_output
 
 
 @dataclass(frozen=True, slots=True)
