@@ -13,6 +13,7 @@ import math
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import betaincinv
 
 from symbio_lab.errors import DataError
@@ -68,6 +69,66 @@ def num_samples_to_decide(k: int, n: int, limit: float, alpha: float = 0.05, sid
             return int(sizes[clears[0]])
         start += _CHUNK
     return None
+
+
+def num_samples_for_power(
+    rate: float, limit: float, alpha: float = 0.05, side: Side = "lower", *, power: float = 0.8, most: int = 20_000
+) -> int | None:
+    """Return how many samples make the bound clear ``limit`` with probability ``power``, if ``rate`` is the truth.
+
+    The power of an exact test goes up and down with n, because counts are whole; the answer is the smallest n from
+    which on the power stays.
+
+    Args:
+        rate: the assumed truth, in [0, 1].
+        limit: rate to clear, in (0, 1).
+        alpha: error rate on this side, in (0, 1); already divided by the number of looks.
+        side: ``lower`` asks for lower bound >= limit, ``upper`` for upper bound <= limit.
+        power: wanted probability, in (0, 1).
+        most: None beyond this size.
+
+    Returns:
+        The size, or None: the rate is on the wrong side of the limit (or on it), or more than ``most`` are needed.
+
+    Raises:
+        DataError: an impossible rate, limit, alpha, power or side.
+
+    References:
+        Chernick and Liu (2002), "The saw-toothed behavior of power versus sample size", The American Statistician 56.
+        Differs from the paper: the one-sided Clopper-Pearson bound of the gate.
+
+    >>> num_samples_for_power(0.5, 0.10), num_samples_for_power(0.02, 0.05, side="upper")
+    (10, 286)
+    """
+    from scipy.stats import binom
+
+    check_alpha(alpha)
+    if side not in ("lower", "upper"):
+        raise DataError(f"unknown side {side!r}", hint="use lower or upper")
+    if not 0.0 < limit < 1.0 or not 0.0 <= rate <= 1.0 or not 0.0 < power < 1.0:
+        raise DataError(f"impossible: rate {rate}, limit {limit}, power {power}")
+    if side == "upper":
+        # An upper bound on hits is a lower bound on misses: one search serves both sides.
+        rate, limit = 1.0 - rate, 1.0 - limit
+    if rate <= limit:
+        return None
+    sizes = np.arange(1, most + 1)
+    # The fewest hits that clear: hits above them clear as well.
+    fewest = _fewest_hits(sizes, limit, alpha)
+    enough = np.where(fewest <= sizes, binom.sf(fewest - 1, sizes, rate), 0.0) >= power
+    if not enough[-1]:
+        return None
+    short = np.flatnonzero(~enough)
+    return int(sizes[short[-1]]) + 1 if short.size else 1
+
+
+def _fewest_hits(sizes: NDArray[np.int64], limit: float, alpha: float) -> NDArray[np.int64]:
+    """Return for each size the fewest hits whose lower bound reaches ``limit``; size + 1 where none does."""
+    from scipy.stats import binom
+
+    # Lower bound(k, n) >= limit exactly when P(X >= k | n, limit) <= alpha.
+    fewest = binom.isf(alpha, sizes, limit).astype(np.int64) + 1
+    return np.where(binom.sf(fewest - 1, sizes, limit) <= alpha, fewest, fewest + 1)
 
 
 def _continuous_size(k: int, n: int, limit: float, alpha: float) -> int:
