@@ -124,7 +124,7 @@ class FailurePattern:
     description: str
     """Readable, e.g. ``domain = travel``."""
     members: tuple[str, ...]
-    """``failure_id`` of each member."""
+    """``failure_id`` (of reports) or ``prediction_id`` (of traffic) of each member."""
     labels: tuple[str, ...]
     """Gold labels seen in the slice, sorted."""
     exemplars: tuple[str, ...]
@@ -137,6 +137,14 @@ class FailurePattern:
     failure_rate_high: float | None = None
     centroid: tuple[float, ...] = ()
     """Mean unit embedding of the members, (D,); empty when not embedded."""
+    outside_rate: float | None = None
+    """Share of the traffic outside the slice that fails, in [0, 1]; None without denominators."""
+    outside_rate_low: float | None = None
+    outside_rate_high: float | None = None
+    traffic_share: float | None = None
+    """Share of the traffic that lies inside the slice, in [0, 1]; None without denominators."""
+    search_text: str = ""
+    """What a marketplace is searched with; empty: the description."""
 
     @property
     def pattern_id(self) -> str:

@@ -11,7 +11,7 @@ References:
     Facility location, greedy within 1 - 1/e of the best: Nemhauser, Wolsey and Fisher (1978), Mathematical Programming
     14; for choosing training data, Wei, Iyer and Bilmes (2015), ICML. k-center, greedy within twice the best: Gonzalez
     (1985), Theoretical Computer Science 38; for active learning, Sener and Savarese (2018), ICLR.
-    Differs from the papers: similarity is the cosine of sentence embeddings, negative values cut off for facility location.
+    Differs from the papers: similarity is the cosine of sentence embeddings; facility location cuts negative ones off.
 
 Example:
     >>> points = np.array([[1, 0], [0.99, 0.14], [0, 1]])
