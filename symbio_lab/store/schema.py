@@ -45,5 +45,100 @@ LEASES: Migration = (
     """,
 )
 
-MIGRATIONS: tuple[Migration, ...] = (DEPLOYMENTS, LEASES)
+PREDICTIONS: Migration = (
+    """
+    CREATE TABLE streams (
+        stream_id INTEGER PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        model_id TEXT NOT NULL,
+        pruned_before_us INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (tenant, model_id)
+    )
+    """,
+    # What is the same for thousands of rows stands here once.
+    """
+    CREATE TABLE prediction_contexts (
+        context_id INTEGER PRIMARY KEY,
+        stream_id INTEGER NOT NULL,
+        task_type TEXT NOT NULL,
+        model_revision TEXT NOT NULL,
+        redaction TEXT NOT NULL,
+        sample_share REAL NOT NULL,
+        UNIQUE (stream_id, task_type, model_revision, redaction, sample_share)
+    )
+    """,
+    # AUTOINCREMENT: a cursor must not meet the number of a pruned row again.
+    """
+    CREATE TABLE predictions (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        stream_id INTEGER NOT NULL,
+        context_id INTEGER NOT NULL,
+        observed_us INTEGER NOT NULL,
+        confidence REAL,
+        domain TEXT NOT NULL,
+        actual_output TEXT NOT NULL,
+        prediction_id TEXT NOT NULL,
+        metadata TEXT NOT NULL,
+        input_sample TEXT NOT NULL
+    )
+    """,
+    # A table and no index of predictions: a chunk fills it sorted by key, and predictions in order of arrival.
+    """
+    CREATE TABLE prediction_keys (
+        stream_id INTEGER NOT NULL,
+        id_key BLOB NOT NULL,
+        seq INTEGER NOT NULL,
+        PRIMARY KEY (stream_id, id_key)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX predictions_by_arrival ON predictions (stream_id)",
+    "CREATE INDEX predictions_by_time ON predictions (stream_id, observed_us)",
+    """
+    CREATE TRIGGER predictions_no_update BEFORE UPDATE ON predictions
+    BEGIN SELECT RAISE(ABORT, 'predictions are append-only'); END
+    """,
+    """
+    CREATE TABLE labels (
+        seq INTEGER PRIMARY KEY,
+        expected_output TEXT NOT NULL,
+        labelled_us INTEGER NOT NULL
+    )
+    """,
+    """
+    CREATE TRIGGER labels_no_update BEFORE UPDATE ON labels
+    BEGIN SELECT RAISE(ABORT, 'the first label stays'); END
+    """,
+    """
+    CREATE TABLE early_labels (
+        stream_id INTEGER NOT NULL,
+        id_key BLOB NOT NULL,
+        expected_output TEXT NOT NULL,
+        labelled_us INTEGER NOT NULL,
+        PRIMARY KEY (stream_id, id_key)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE pruned_counts (
+        stream_id INTEGER NOT NULL,
+        day INTEGER NOT NULL,
+        domain TEXT NOT NULL,
+        num_total INTEGER NOT NULL,
+        num_labelled INTEGER NOT NULL,
+        num_failed INTEGER NOT NULL,
+        PRIMARY KEY (stream_id, day, domain)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE failure_reports (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        stream_id INTEGER NOT NULL,
+        id_key BLOB NOT NULL,
+        observed_us INTEGER NOT NULL,
+        record TEXT NOT NULL,
+        UNIQUE (stream_id, id_key)
+    )
+    """,
+)
+
+MIGRATIONS: tuple[Migration, ...] = (DEPLOYMENTS, LEASES, PREDICTIONS)
 """All migrations, oldest first."""

@@ -9,7 +9,7 @@ import pytest
 from tests.architecture.sources import PACKAGE, ROOT, Module, modules
 
 MOST_LINES = 350
-LONGER_FOR_A_REASON: dict[str, str] = {}
+LONGER_FOR_A_REASON: dict[str, str] = {"symbio_lab/records.py": "all records that flow through the lab, in one place"}
 """Module -> why it is one concept although it is long (never above 500 lines)."""
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "common", "helpers", "helper", "misc"}
 EVERY = pytest.mark.parametrize("module", modules(), ids=lambda module: module.name)
