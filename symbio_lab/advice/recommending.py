@@ -120,7 +120,7 @@ def _adopting(
 ) -> Advice:
     own = [e for e in evaluations if e.ref == candidate.ref]
     gain = gain_pp(pattern, own)
-    reasons = [f"{candidate.reason} (score {candidate.score:.2f})"]
+    reasons = [f"{candidate.reason} (score {candidate.score:.2f}); unverified until it is fetched"]
     if gain is not None:
         fixed, tried = sum(e.num_fixed for e in own), sum(e.num_failures for e in own)
         reasons.append(f"{len(own)} signed evaluation(s) by others: {fixed} of {tried} failures fixed")

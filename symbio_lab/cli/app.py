@@ -13,6 +13,8 @@ from symbio_lab import __version__
 from symbio_lab.cli import compare, demo, doctor, heal, lab, ledger, report, sweep_export, sweep_results, sweep_track
 from symbio_lab.cli.failing import EXIT_CODES, run_guarded
 from symbio_lab.cli.market import market_app
+from symbio_lab.cli.monitor import monitor_app
+from symbio_lab.cli.monitor_replay import replay
 from symbio_lab.cli.session import Session, export_settings, given_flags, logging_to_stderr, own_environment
 from symbio_lab.cli.session import set_log_level as set_level
 from symbio_lab.cli.sweep import sweep_app
@@ -72,6 +74,8 @@ app.command("heal")(heal.heal)
 app.command("ledger")(ledger.ledger)
 app.command("rollback")(ledger.rollback)
 app.add_typer(market_app, name="market")
+monitor_app.command("replay")(replay)
+app.add_typer(monitor_app, name="monitor")
 sweep_app.command("verify")(sweep_results.verify)
 sweep_app.command("commit")(sweep_results.commit)
 sweep_app.command("export")(sweep_export.export)

@@ -150,7 +150,7 @@ def extract_suite(
         inside: which rows lie in the slice, (N,).
         embeddings: unit vectors of the rows, (N, D).
         task_type: of the model.
-        labels: labels that the model has; failures that carry others make the shift ``new``.
+        labels: labels that the model has; samples for the healer that carry others make the shift ``new``.
         domain: name of the slice.
         description: the failure in words: what a marketplace is searched with.
         paraphrase: rewordings of failures that the judge may use, of other groups than what the healer is given.
@@ -187,7 +187,7 @@ def extract_suite(
     check_disjoint(parts)
     healer = [s for name in ("repair", "selection", "replay", "control_selection") for s in parts[name]]
     check_disjoint({"what the healer is given": healer, "paraphrase": paraphrase})
-    new = task_type == "text_classification" and bool({rows.samples[i].expected for i in broken} - set(labels))
+    new = task_type == "text_classification" and bool({s.expected for s in healer} - set(labels))
     shift: LabelShift = "new" if new else "known"
     task = RepairTask(
         task_type=task_type,

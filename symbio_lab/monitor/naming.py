@@ -86,10 +86,15 @@ def query_for(
     )
 
 
+def excess_failures(one: Slice) -> float:
+    """Return how many failures there are inside beyond what the rate outside would give."""
+    return one.support - len(one.members) * (one.outside.value or 0.0)
+
+
 def main_slice(search: SliceSearch) -> Slice | None:
-    """Return the confirmed slice with most failures that says what was asked; None where there is none.
+    """Return the confirmed slice that explains most failures and says what was asked; None where there is none.
 
     A symptom (low confidence, a wrong answer given too often) names no input that a patch could be made for.
     """
     asked = [one for one in search.confirmed if not (isinstance(one.rule, Predicate) and one.rule.kind in SYMPTOMS)]
-    return max(asked, key=lambda one: (one.support, -one.p_value), default=None)
+    return max(asked, key=lambda one: (excess_failures(one), -one.p_value), default=None)

@@ -24,7 +24,7 @@ from symbio_lab.errors import DataError
 from symbio_lab.monitor.lexicon import Lexicon, words_in
 from symbio_lab.monitor.traffic import Traffic
 
-MIN_ROWS = 8
+MIN_ROWS = 5
 """Rows that a predicate must hold for."""
 LONGEST_NGRAM = 3
 """Words of the longest phrase that is tried."""
@@ -64,6 +64,8 @@ FORMS: dict[str, tuple[str, Callable[[str, Lexicon], bool]]] = {
 """Name of a form -> what it says, and whether a text has it."""
 SYMPTOMS = frozenset({"answered", "confused", "confidence"})
 """Kinds that say how the model failed, not what it was asked: an answer that is never right fails wherever it comes."""
+NAMED = frozenset({"domain", "metadata"})
+"""Kinds that the caller named before anything failed."""
 _SAYS: dict[str, str] = {
     "ngram": 'the text says "{0}"',
     "domain": "the domain is {0}",
@@ -150,6 +152,7 @@ def candidate_predicates(
         lexicon: what is rare.
         min_rows: rows that a predicate must hold for.
         max_share: share of the rows that it may hold for, in (0, 1]; what holds for half of the traffic is no slice.
+            Domains and the caller's own columns are slices whatever their size.
         labels: whether labels may define a slice; False for free text, where every output is its own label.
     """
     rows: dict[Predicate, list[int]] = {}
@@ -173,7 +176,8 @@ def candidate_predicates(
             rows.setdefault(predicate, []).append(i)
     if labels:
         rows |= _confusions(traffic)
-    kept = {p: found for p, found in rows.items() if min_rows <= len(found) <= max_share * len(traffic)}
+    most = {True: len(traffic) - 1, False: int(max_share * len(traffic))}
+    kept = {p: found for p, found in rows.items() if min_rows <= len(found) <= most[p.kind in NAMED]}
     listed = sorted(kept, key=lambda p: (p.kind, p.value, p.other))
     indices = [i for p in listed for i in kept[p]]
     columns = [j for j, p in enumerate(listed) for _ in kept[p]]

@@ -57,7 +57,7 @@ class SliceSettings:
     """Conditions looked for, at most; as many groups again."""
     most_symptoms: int = 4
     """Symptoms looked for, at most."""
-    min_rows: int = 8
+    min_rows: int = 5
     """Rows that a condition must hold for in the searched half."""
     max_share: float = 0.25
     """Share of the rows that a condition may hold for."""

@@ -1,0 +1,1 @@
+"""Real test traffic with a shift in the middle, played to the monitor as if it came in."""

@@ -1,0 +1,327 @@
+"""From traffic to a healed model in one run: answer, record, watch, alarm, find the pattern, advise, heal, go on.
+
+Nothing is carried by hand: what the model answers goes to the prediction store, the ground truth follows after
+``label_delay`` requests, the monitor sees outcomes as they become known, patterns are found in what the store returns,
+and the healed model answers the rest of the stream.
+
+Flow: replay/stream.py -> monitor/streams.py -> monitor/slices.py -> monitor/extraction.py -> advice -> pipeline.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symbio_lab.advice.recommending import Advice, recommend
+from symbio_lab.advice.triggers import PastAction, Trigger, TriggerPolicy, decide_trigger
+from symbio_lab.budget import Budget
+from symbio_lab.deployment.gate import GatePolicy
+from symbio_lab.deployment.registry import ModelRegistry
+from symbio_lab.events import BuildProgress, Listener, emit
+from symbio_lab.marketplace.client import MarketplaceClient
+from symbio_lab.monitor.detectors.alarm import Alarm, Stream
+from symbio_lab.monitor.extraction import Extraction, ExtractionSettings, GateNeeds, extract_suite
+from symbio_lab.monitor.health import Health, assess_health
+from symbio_lab.monitor.naming import main_slice, pattern_of, query_for
+from symbio_lab.monitor.predicates import Predicate
+from symbio_lab.monitor.slices import SliceSettings, find_slices
+from symbio_lab.monitor.stored_traffic import recent_traffic
+from symbio_lab.monitor.streams import StreamMonitor
+from symbio_lab.pipeline import Deploying, Healed, heal
+from symbio_lab.records import FailurePattern, PredictionRecord
+from symbio_lab.replay.stream import Request, StreamPlan
+from symbio_lab.scenarios.world import World
+from symbio_lab.store import Database, Ledger
+from symbio_lab.store.labels import LabelStore
+from symbio_lab.store.prediction_reading import PredictionReader
+from symbio_lab.store.predictions import PredictionStore
+
+BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
+"""When the first request comes in."""
+STEP_S = 12
+"""Seconds from one request to the next: by this clock triggers cool down."""
+Embed = Callable[[Sequence[str]], NDArray[np.floating]]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySettings:
+    """How the stream is watched and what may be done."""
+
+    plan: StreamPlan = field(default_factory=StreamPlan)
+    heal: bool = False
+    """Whether advice is carried out; False stops at the proposal."""
+    strategy: str = "marketplace_first"
+    batch: int = 50
+    """Requests between two looks."""
+    label_delay: int = 0
+    """Requests after which the ground truth of a request is known."""
+    window: int = 1500
+    """Latest requests in which patterns are looked for."""
+    false_alarms_per_10k: float = 1.0
+    gate: GatePolicy = field(default_factory=GatePolicy)
+    trigger: TriggerPolicy = field(default_factory=lambda: TriggerPolicy(approval="automatic"))
+    tenant: str = "replay"
+
+
+@dataclass(slots=True)
+class ReplayResult:
+    """What happened, in order; positions count requests from 1."""
+
+    num_requests: int
+    shift_at: int
+    failed: list[bool] = field(default_factory=list)
+    """Whether each answer was wrong, (N,)."""
+    shifted: list[bool] = field(default_factory=list)
+    """Whether each request was of the kind that set in, (N,)."""
+    seen_in_healing: list[bool] = field(default_factory=list)
+    """Whether the healer was given the request or a near duplicate, (N,); recovery is stated without these."""
+    alarms: list[Alarm] = field(default_factory=list)
+    alarm_at: int | None = None
+    """Request at which the first alarm was raised."""
+    pattern_at: int | None = None
+    """Request after which the pattern was confirmed."""
+    healed_at: int | None = None
+    """Request after which the deployed patch answers."""
+    pattern: FailurePattern | None = None
+    health: Health | None = None
+    advice: tuple[Advice, ...] = ()
+    trigger: Trigger | None = None
+    extraction: Extraction | None = None
+    healed: Healed | None = None
+    num_looks: int = 0
+    """Searches for patterns."""
+    num_alarms_before_shift: int = 0
+
+    @property
+    def status(self) -> str:
+        """``no_alarm``, ``no_pattern``, ``proposed``, or the status of the healing run."""
+        if self.alarm_at is None:
+            return "no_alarm"
+        if self.pattern is None:
+            return "no_pattern"
+        return self.healed.outcome.status if self.healed is not None else "proposed"
+
+
+def replay(
+    world: World,
+    stream: Sequence[Request],
+    *,
+    settings: ReplaySettings,
+    market: MarketplaceClient,
+    embed: Embed,
+    database: Database,
+    patches: Path,
+    listener: Listener | None = None,
+) -> ReplayResult:
+    """Play a stream to the monitor and return what happened.
+
+    Args:
+        world: the base that answers.
+        stream: requests in order.
+        settings: how it is watched and what may be done.
+        market: the tenant's view of the marketplace.
+        embed: N texts -> unit vectors (N, D).
+        database: takes predictions, ground truth and the ledger; a new one for each run.
+        patches: folder for verified and sealed patches.
+        listener: told about every step.
+
+    Raises:
+        StorageError: the store cannot be written.
+    """
+    return _Replay(world, stream, settings, market, embed, database, patches, listener).run()
+
+
+class _Replay:
+    def __init__(
+        self,
+        world: World,
+        stream: Sequence[Request],
+        settings: ReplaySettings,
+        market: MarketplaceClient,
+        embed: Embed,
+        database: Database,
+        patches: Path,
+        listener: Listener | None,
+    ) -> None:
+        self.world, self.stream, self.settings, self.market = world, stream, settings, market
+        self.patches, self.listener = patches, listener
+        self.model_id = world.name
+        self.registry = ModelRegistry()
+        self.registry.register(self.model_id, world.model)
+        self.ledger = Ledger(database)
+        # The clock of the stream, not of the wall: replaying twice gives the same rows.
+        self.position = 0
+        self.predictions = PredictionStore(database, clock=self._now_us)
+        self.labels = LabelStore(database, clock=self._now_us)
+        self.reader = PredictionReader(database, settings.tenant, self.model_id)
+        self.monitor = StreamMonitor(("domain",), false_alarms_per_10k=settings.false_alarms_per_10k)
+        self.vectors: dict[str, NDArray[np.floating]] = {}
+        self.embed = embed
+        self.past: list[PastAction] = []
+        self.open_alarms: dict[Stream, Alarm] = {}
+        # The latest alarm of each stream that nobody dealt with.
+        self.result = ReplayResult(len(stream), settings.plan.at, seen_in_healing=[False] * len(stream))
+        self.num_known = 0
+
+    def run(self) -> ReplayResult:
+        size = self.settings.batch
+        for start in range(0, len(self.stream), size):
+            self._answer(self.stream[start : start + size])
+            self._learn(self.position - self.settings.label_delay)
+            if self.open_alarms and self.result.healed_at is None:
+                self._look()
+            emit(self.listener, BuildProgress("stream", self.position, len(self.stream)))
+        self._learn(len(self.stream))
+        return self.result
+
+    def _now(self) -> datetime:
+        return BEGUN + timedelta(seconds=STEP_S * self.position)
+
+    def _now_us(self) -> int:
+        return int(self._now().timestamp()) * 1_000_000
+
+    def _answer(self, requests: Sequence[Request]) -> None:
+        """Let the deployed model answer and record what it said."""
+        found = self.registry.predict(self.settings.tenant, self.model_id, [r.sample.text for r in requests])
+        records = []
+        for place, (request, output) in enumerate(zip(requests, found.outputs, strict=True)):
+            records.append(
+                PredictionRecord(
+                    model_id=self.model_id,
+                    task_type=self.world.model.task_type,
+                    input_sample=request.sample.text,
+                    actual_output=output,
+                    domain=request.sample.domain,
+                    tenant=self.settings.tenant,
+                    model_revision=self.world.model.digest,
+                    confidence=float(found.confidences[place]),
+                    observed_at=(BEGUN + timedelta(seconds=STEP_S * (self.position + place))).strftime(
+                        "%Y-%m-%dT%H:%M:%SZ"
+                    ),
+                    event_id=str(self.position + place),
+                )
+            )
+            self.result.failed.append(not self.world.model.is_correct(output, request.sample.expected))
+            self.result.shifted.append(request.shifted)
+        self.position += len(requests)
+        self.predictions.append(records)
+
+    def _learn(self, upto: int) -> None:
+        """Take in the ground truth of requests up to a position, and show the outcomes to the monitor."""
+        due = range(self.num_known, max(upto, self.num_known))
+        if not due:
+            return
+        golds = [(str(i), self.stream[i].sample.expected) for i in due]
+        self.labels.add(self.settings.tenant, self.model_id, golds)
+        for i in due:
+            alarms = self.monitor.update(self.result.failed[i], {"domain": self.stream[i].sample.domain})
+            if alarms:
+                self.result.alarms += alarms
+                self.result.num_alarms_before_shift += i < self.result.shift_at
+                self.open_alarms.update({alarm.stream: alarm for alarm in alarms})
+                self.result.alarm_at = self.result.alarm_at or i + 1
+        self.num_known = due.stop
+
+    def _look(self) -> None:
+        """Look for a pattern in the latest traffic, and do what the policy lets happen."""
+        self.result.num_looks += 1
+        traffic, _ = recent_traffic(self.reader, num_rows=self.settings.window, labelled=True)
+        if not traffic.failed.any():
+            return
+        vectors = self._embedded(traffic.texts)
+        search = find_slices(traffic, vectors, settings=SliceSettings(seed=self.settings.plan.seed))
+        reference = self.monitor.reference_rate(Stream("overall"))
+        result = self.result
+        result.health = assess_health(
+            traffic, reference_rate=reference, alarms=list(self.open_alarms.values()), search=search
+        )
+        worst = main_slice(search)
+        if worst is None:
+            return
+        model = self.world.model
+        pattern = pattern_of(worst, traffic, model.task_type)
+        result.pattern, result.pattern_at = pattern, result.pattern_at or self.position
+        # Controls need more traffic than the pattern: everything that is stored.
+        everything, _ = recent_traffic(self.reader, labelled=True)
+        every_vector = self._embedded(everything.texts)
+        named = isinstance(worst.rule, Predicate) and worst.rule.kind == "domain"
+        domain = worst.rule.value if isinstance(worst.rule, Predicate) and named else "traffic"
+        result.extraction = extract_suite(
+            everything,
+            worst.contains(everything, every_vector),
+            every_vector,
+            task_type=model.task_type,
+            labels=model.labels,
+            domain=domain,
+            description=pattern.search_text,
+            settings=ExtractionSettings(needs=self._needs(), seed=self.settings.plan.seed),
+        )
+        query = query_for(pattern, task_type=model.task_type, base_digest=model.digest)
+        task = result.extraction.suite.task
+        result.advice = recommend(
+            result.health,
+            pattern,
+            candidates=self.market.search(query),
+            shortfall=result.extraction.shortfall,
+            gate_forwards=float(len(task.selection) + len(task.control_selection)),
+        )
+        result.trigger = decide_trigger(
+            result.health, result.advice, policy=self.settings.trigger, now=self._now(), past=self.past
+        )
+        if self.settings.heal and result.trigger.decision == "start":
+            self._heal()
+
+    def _needs(self) -> GateNeeds:
+        gate = self.settings.gate
+        return GateNeeds(gate.min_fix_rate, gate.max_negative_flip_rate, gate.alpha, min_controls=gate.min_controls)
+
+    def _heal(self) -> None:
+        result = self.result
+        if (
+            result.extraction is None
+            or result.pattern is None
+            or result.trigger is None
+            or result.trigger.advice is None
+        ):
+            return
+        suite, now = result.extraction.suite, self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        healed = heal(
+            self.world.model,
+            suite.task,
+            store=self.patches,
+            strategy=self.settings.strategy,
+            market=self.market,
+            budget=Budget(forwards_equivalent=self.world.recipe.budget_forwards),
+            gate=self.settings.gate,
+            seed=self.settings.plan.seed,
+            lora=self.world.recipe.lora,
+            deploying=Deploying(self.registry, self.ledger, self.settings.tenant, self.model_id, now),
+            listener=self.listener,
+            issued=now,
+        )
+        spent = healed.outcome.cost.total("forwards_equivalent")
+        self.past.append(PastAction(result.trigger.advice.action, self._now(), spent, result.pattern.pattern_id))
+        result.healed = healed
+        if healed.deployment is None or healed.deployment.stage != "live":
+            return
+        result.healed_at = self.position
+        self.open_alarms.clear()
+        task = suite.task
+        given = (*task.repair, *task.selection, *task.replay, *task.control_selection)
+        self._mark({sample.text for sample in given})
+
+    def _mark(self, texts: set[str]) -> None:
+        """Remember which requests are what the healer was given, or near duplicates of it."""
+        groups = {request.sample.group for request in self.stream if request.sample.text in texts}
+        self.result.seen_in_healing = [request.sample.group in groups for request in self.stream]
+
+    def _embedded(self, texts: Sequence[str]) -> NDArray[np.floating]:
+        new = sorted({text for text in texts if text not in self.vectors})
+        if new:
+            self.vectors.update(zip(new, self.embed(new), strict=True))
+        return np.stack([self.vectors[text] for text in texts])

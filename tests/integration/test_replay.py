@@ -1,0 +1,126 @@
+"""A whole replay on the tiny world: alarm, pattern, deployed patch and recovery, without anything carried by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from symbio_lab.comparison.market import NO_MARKET, Market, market_of_pool
+from symbio_lab.deployment.gate import GatePolicy
+from symbio_lab.errors import DataError
+from symbio_lab.marketplace.client import MarketplaceClient
+from symbio_lab.models.embedding import SentenceEmbedder
+from symbio_lab.monitor.extraction import GateNeeds
+from symbio_lab.replay.recovery import stretches
+from symbio_lab.replay.replaying import ReplayResult, ReplaySettings, replay
+from symbio_lab.replay.stream import StreamPlan, build_stream
+from symbio_lab.scenarios.world import World, build_world
+from symbio_lab.store import Database, Ledger
+from symbio_lab.store.prediction_reading import PredictionReader
+from symbio_lab.trust.policy import TrustPolicy
+from tests.integration import tiny_world
+
+pytestmark = pytest.mark.usefixtures("installed")
+PLAN = StreamPlan("tiny", "domain:shades", at=300, share=0.5)
+# 260 test samples of each colour: fewer controls than the lab's gate asks for.
+GATE = GatePolicy(min_controls=60, max_negative_flip_rate=0.2)
+
+
+@pytest.fixture
+def world(built: Path) -> World:
+    return build_world("tiny", settings=tiny_world.settings(built / "home"))
+
+
+def play(
+    world: World, folder: Path, *, heal: bool = True, market: Market | None = None, **changes: object
+) -> ReplayResult:
+    settings = replace(ReplaySettings(plan=PLAN, heal=heal, batch=20, gate=GATE), **changes)  # type: ignore[arg-type]
+    embed = SentenceEmbedder()
+    client, _ = (market or market_of_pool(world.pool("high"))).view(folder / "overlay", folder / "patches", embed)
+    if client is None:
+        client = MarketplaceClient([], TrustPolicy(), folder / "patches", "2026-01-01T00:00:00Z", embed)
+    stream = build_stream(world, settings.plan)
+    return replay(
+        world,
+        stream,
+        settings=settings,
+        market=client,
+        embed=embed,
+        database=Database(folder / "store.db"),
+        patches=folder / "patches",
+    )
+
+
+def test_from_the_alarm_to_a_deployed_patch_and_recovery(world: World, tmp_path: Path) -> None:
+    result = play(world, tmp_path)
+    assert result.num_alarms_before_shift == 0
+    assert result.alarm_at is not None
+    assert PLAN.at < result.alarm_at < PLAN.at + 100
+    assert result.pattern is not None
+    assert result.pattern.description == "the domain is shades"
+    assert result.status == "healed"
+    assert result.healed is not None
+    assert result.healed.deployment is not None
+    line = Ledger(Database(tmp_path / "store.db")).get(result.healed.deployment.deployment_id)
+    assert line.stage == "live"
+    before, between, after = stretches(result)
+    assert between.shifted.value == 1.0
+    assert after.shifted.n > 20
+    assert after.shifted.high is not None
+    assert after.shifted.high < 0.5
+    assert before.overall.value is not None
+    assert before.overall.value < 0.05
+
+
+def test_every_answer_is_in_the_store_with_its_ground_truth(world: World, tmp_path: Path) -> None:
+    result = play(world, tmp_path)
+    state = PredictionReader(Database(tmp_path / "store.db"), "replay", "tiny").state()
+    assert state.num_stored == result.num_requests == len(result.failed)
+    assert state.num_labelled == result.num_requests
+    assert state.num_failed == sum(result.failed)
+
+
+def test_without_heal_it_stops_at_the_proposal(world: World, tmp_path: Path) -> None:
+    result = play(world, tmp_path, heal=False)
+    assert result.status == "proposed"
+    assert result.healed is None
+    assert result.advice
+    assert result.health is not None
+    assert result.health.state in ("degraded", "failing")
+
+
+def test_labels_that_come_later_delay_the_alarm_and_nothing_else(world: World, tmp_path: Path) -> None:
+    now, later = play(world, tmp_path / "now"), play(world, tmp_path / "later", label_delay=60)
+    assert now.alarm_at == later.alarm_at, "the alarm is named by the request that raised it"
+    assert later.pattern_at is not None
+    assert now.pattern_at is not None
+    assert later.pattern_at > now.pattern_at
+
+
+def test_the_same_seed_gives_the_same_run(world: World, tmp_path: Path) -> None:
+    first, again = play(world, tmp_path / "a"), play(world, tmp_path / "b")
+    assert (first.failed, first.alarm_at, first.healed_at) == (again.failed, again.alarm_at, again.healed_at)
+    assert first.pattern == again.pattern
+
+
+def test_without_a_market_the_model_is_operated_on(world: World, tmp_path: Path) -> None:
+    result = play(world, tmp_path, market=NO_MARKET)
+    assert [advice.action for advice in result.advice][-1] == "operate"
+    assert result.healed is not None
+    assert result.healed.outcome.route in ("surgery", "none")
+
+
+def test_a_gate_that_cannot_decide_asks_for_more_samples(world: World, tmp_path: Path) -> None:
+    result = play(world, tmp_path, gate=GatePolicy(min_controls=100_000))
+    assert result.healed is None
+    assert result.advice[0].action == "collect"
+    assert result.trigger is not None
+    assert result.trigger.decision == "hold"
+    assert GateNeeds(min_controls=100_000).num_controls == 100_000
+
+
+def test_too_little_traffic_for_the_plan_is_a_typed_error(world: World) -> None:
+    with pytest.raises(DataError, match="held-out requests"):
+        build_stream(world, replace(PLAN, at=100_000))
