@@ -40,10 +40,13 @@ lab: $(LAB_STAMP) ## open the notebooks in JupyterLab
 	@echo "lab: opens the notebooks in JupyterLab"
 	@$(BIN)/symbio lab $(ARGS)
 
-bench: $(STAMP) ## time screening and notebook runs against what others do, each pair in one run
-	@echo "bench: times screening of many patches against the loop of peft, and warm kernels against plain papermill"
+bench: $(STAMP) ## measure screening, notebook runs, detectors, pattern finders and ingestion against what others do
+	@echo "bench: times screening against the loop of peft, warm kernels against plain papermill; then detectors, patterns, ingestion"
 	@$(BIN)/python benchmarks/screening.py $(ARGS)
 	@$(BIN)/python benchmarks/kernels.py $(ARGS)
+	@$(BIN)/python benchmarks/detectors.py $(ARGS)
+	@$(BIN)/python benchmarks/slices.py $(ARGS)
+	@$(BIN)/python benchmarks/ingest.py $(ARGS)
 
 clean: ## remove the environment, caches and build products
 	@echo "clean: removes .venv, caches and build products; state under SYMBIO_LAB_HOME stays"

@@ -9,14 +9,12 @@ import typer
 
 from symbio_lab.cli.printing import interval_text, print_json, print_table
 from symbio_lab.cli.progress import progress
-from symbio_lab.cli.session import JsonFlag, Session, session_of
+from symbio_lab.cli.session import JsonFlag, session_of
 from symbio_lab.errors import ConfigError
 
 if TYPE_CHECKING:
-    from symbio_lab.events import Listener
     from symbio_lab.records import Interval
-    from symbio_lab.replay.replaying import ReplayResult, ReplaySettings
-    from symbio_lab.scenarios.world import World
+    from symbio_lab.replay.replaying import ReplayResult
 
 MOST_ADVICE = 4
 """Pieces of advice that are printed; --json has all."""
@@ -29,7 +27,7 @@ def replay(
     at: Annotated[int, typer.Option(help="Requests before the shift.")] = 3000,
     share: Annotated[float, typer.Option(help="Share of shifted requests after it.")] = 0.3,
     heal: Annotated[bool, typer.Option("--heal", help="Carry the advice out; otherwise stop at the proposal.")] = False,
-    pool: Annotated[str, typer.Option(help="Relevance of the pool: null, low, medium or high.")] = "high",
+    pool: Annotated[str, typer.Option(help="Relevance of the pool: null, low, medium, high; or none.")] = "high",
     strategy: Annotated[str, typer.Option(help="Healing strategy.")] = "marketplace_first",
     gate: Annotated[str, typer.Option(help="lab or strict.")] = "lab",
     label_delay: Annotated[int, typer.Option(help="Requests after which a ground truth is known.")] = 0,
@@ -46,16 +44,18 @@ def replay(
     from symbio_lab.deployment.gate import gate_policy
     from symbio_lab.healing.catalogue import healing_strategy
     from symbio_lab.replay.replaying import ReplaySettings
+    from symbio_lab.replay.running import CHART, run_replay
     from symbio_lab.replay.stream import StreamPlan
     from symbio_lab.scenarios.recipe import check_pool
 
     plan = StreamPlan(dataset, shift, at, share, seed)
     scenario = plan.scenario()
-    check_pool(pool, 128)
+    if pool != "none":
+        check_pool(pool, 128)
     healing_strategy(strategy)
     if label_delay < 0:
         raise ConfigError(["--label-delay must not be negative"])
-    settings = ReplaySettings(
+    watched = ReplaySettings(
         plan=plan,
         heal=heal,
         strategy=strategy,
@@ -63,61 +63,15 @@ def replay(
         false_alarms_per_10k=false_alarms,
         gate=gate_policy(gate),
     )
+    session = session_of(context)
     with progress() as listener:
-        result, chart = _run(session_of(context), scenario, pool, settings, out, listener)
-    summary = _summary(result, scenario, chart)
+        result, folder = run_replay(watched, pool=pool, settings=session.settings, out=out, listener=listener)
+    summary = _summary(result, scenario, folder / CHART)
     if as_json:
         print_json(summary)
     else:
         _print(result, summary)
     return 0
-
-
-def _run(
-    session: Session, scenario: str, pool: str, settings: ReplaySettings, out: Path | None, listener: Listener | None
-) -> tuple[ReplayResult, Path]:
-    from symbio_lab.cli.registered_models import slug
-    from symbio_lab.codec import write_atomic
-    from symbio_lab.display.stream import stream_chart
-    from symbio_lab.models.embedding import SentenceEmbedder
-    from symbio_lab.replay.replaying import replay as play
-    from symbio_lab.replay.stream import build_stream
-    from symbio_lab.scenarios.world import build_world
-    from symbio_lab.store import Database
-
-    world = build_world(scenario, settings=session.settings, listener=listener)
-    stream = build_stream(world, settings.plan)
-    embed = SentenceEmbedder()
-    folder = out or session.settings.home / "replays" / f"{slug(scenario)}-{settings.plan.seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("store.db*"):
-        old.unlink()
-    result = play(
-        world,
-        stream,
-        settings=settings,
-        market=_market(world, pool, session, folder, embed),
-        embed=embed,
-        database=Database(folder / "store.db"),
-        patches=session.settings.patches,
-        listener=listener,
-    )
-    marks = {
-        "shift": result.shift_at,
-        "alarm": result.alarm_at,
-        "pattern": result.pattern_at,
-        "healed": result.healed_at,
-    }
-    chart = folder / "stream.png"
-    write_atomic(chart, stream_chart(result.failed, marks, f"{scenario}: what set in, when it was seen").png)
-    return result, chart
-
-
-def _market(world: World, pool: str, session: Session, folder: Path, embed: Any) -> Any:
-    from symbio_lab.comparison.market import market_of_pool
-
-    client, _ = market_of_pool(world.pool(pool)).view(folder / "overlay", session.settings.patches, embed)  # type: ignore[arg-type]
-    return client
 
 
 def _summary(result: ReplayResult, scenario: str, chart: Path) -> dict[str, Any]:
@@ -145,6 +99,7 @@ def _summary(result: ReplayResult, scenario: str, chart: Path) -> dict[str, Any]
         "healed_at": result.healed_at,
         "patch": deployment.patch_id if deployment is not None else None,
         "route": healed.outcome.route if healed is not None else None,
+        "healing_runs": result.attempts,
         "attempts": healed.outcome.attempts if healed is not None else (),
         "error_rates": stretches(result),
         "plot": str(chart),
@@ -172,9 +127,11 @@ def _print(result: ReplayResult, summary: dict[str, Any]) -> None:
         print(f"advice: {advice.action} {advice.ref}".rstrip() + f": {'; '.join(advice.reasons)}")
     if result.trigger is not None:
         print(f"trigger: {result.trigger.decision} ({result.trigger.reason})")
+    for at, status in result.attempts[:-1]:
+        print(f"healing: {status}, after request {at}")
     if result.healed is not None:
         outcome = result.healed.outcome
-        print(f"healing: {outcome.status}, route {outcome.route}, after request {result.healed_at}")
+        print(f"healing: {outcome.status}, route {outcome.route}, after request {result.attempts[-1][0]}")
     print_table(
         ["wrong answers", "all", "of the shifted kind", "of the others"],
         [[s.name, *(_rate(rate) for rate in (s.overall, s.shifted, s.usual))] for s in stretches(result)],

@@ -60,7 +60,7 @@ def stream_chart(failed: Sequence[bool], marks: Mapping[str, int | None], title:
         "legend": None,
     }
     lines = {
-        "data": {"values": [{**mark, "level": i % 2} for i, mark in enumerate(happened)]},
+        "data": {"values": [{**mark, "level": i} for i, mark in enumerate(happened)]},
         "layer": [
             {"mark": {"type": "rule", "strokeWidth": 1.5, "strokeDash": [5, 3]}, "encoding": {"x": x, "color": colour}},
             {

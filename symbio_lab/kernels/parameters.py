@@ -15,7 +15,7 @@ from typing import Any
 
 from symbio_lab.errors import NotFoundError
 
-NOTEBOOKS = ("bring_your_own", "heal", "report", "sweep_report")
+NOTEBOOKS = ("bring_your_own", "heal", "monitoring", "report", "sweep_report")
 PACKAGE = Path(__file__).resolve().parents[1]
 """Folder of the package."""
 _TYPES: dict[str, type | tuple[type, ...]] = {

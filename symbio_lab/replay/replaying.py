@@ -29,7 +29,7 @@ from symbio_lab.monitor.extraction import Extraction, ExtractionSettings, GateNe
 from symbio_lab.monitor.health import Health, assess_health
 from symbio_lab.monitor.naming import main_slice, pattern_of, query_for
 from symbio_lab.monitor.predicates import Predicate
-from symbio_lab.monitor.slices import SliceSettings, find_slices
+from symbio_lab.monitor.slices import SliceSearch, SliceSettings, find_slices
 from symbio_lab.monitor.stored_traffic import recent_traffic
 from symbio_lab.monitor.streams import StreamMonitor
 from symbio_lab.pipeline import Deploying, Healed, heal
@@ -92,7 +92,12 @@ class ReplayResult:
     advice: tuple[Advice, ...] = ()
     trigger: Trigger | None = None
     extraction: Extraction | None = None
+    search: SliceSearch | None = None
+    """Everything that the latest look found."""
     healed: Healed | None = None
+    """The latest healing run."""
+    attempts: list[tuple[int, str]] = field(default_factory=list)
+    """Request after which each healing run began, and its status."""
     num_looks: int = 0
     """Searches for patterns."""
     num_alarms_before_shift: int = 0
@@ -175,7 +180,8 @@ class _Replay:
             self._learn(self.position - self.settings.label_delay)
             if self.open_alarms and self.result.healed_at is None:
                 self._look()
-            emit(self.listener, BuildProgress("stream", self.position, len(self.stream)))
+            if self.position * 10 // len(self.stream) > start * 10 // len(self.stream):
+                emit(self.listener, BuildProgress("stream", self.position, len(self.stream)))
         self._learn(len(self.stream))
         return self.result
 
@@ -235,6 +241,7 @@ class _Replay:
             return
         vectors = self._embedded(traffic.texts)
         search = find_slices(traffic, vectors, settings=SliceSettings(seed=self.settings.plan.seed))
+        self.result.search = search
         reference = self.monitor.reference_rate(Stream("overall"))
         result = self.result
         result.health = assess_health(
@@ -307,6 +314,7 @@ class _Replay:
         spent = healed.outcome.cost.total("forwards_equivalent")
         self.past.append(PastAction(result.trigger.advice.action, self._now(), spent, result.pattern.pattern_id))
         result.healed = healed
+        result.attempts.append((self.position, healed.outcome.status))
         if healed.deployment is None or healed.deployment.stage != "live":
             return
         result.healed_at = self.position

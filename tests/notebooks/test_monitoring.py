@@ -1,0 +1,68 @@
+"""The monitoring notebook from its first cell to its last, on the embedded help desk, without a market."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from symbio_lab.kernels.executing import execute_notebook
+
+PARAMETERS = {
+    "dataset": "helpdesk",
+    "shift": "domain:warranty",
+    "at": 400,
+    "pool": "none",
+    "min_controls": 100,
+}
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("monitoring")
+    out = execute_notebook("monitoring", {**PARAMETERS, "out": str(folder / "run")}, folder / "out.ipynb")
+    assert (folder / "run" / "stream.png").read_bytes().startswith(b"\x89PNG")
+    cells = nbformat.read(out, as_version=4).cells
+    return [
+        output.data["text/plain"]
+        for cell in cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if "data" in output and "text/plain" in output.data
+    ]
+
+
+def test_every_section_shows_something(texts: list[str]) -> None:
+    assert len(texts) == 8
+    assert all(text.strip() for text in texts)
+
+
+def test_the_story_is_told_with_figures(texts: list[str]) -> None:
+    chart, alarm, health, patterns, samples, advice, outcome, recovery = texts
+    assert "Shift: request 400." in chart
+    assert "Alarm: request 4" in chart
+    assert alarm.startswith("The alarm came at request 4")
+    assert health.startswith("The model is ")
+    assert "the domain is warranty" in patterns
+    assert "drawn at random: for the gate" in samples
+    assert advice.splitlines()[-1].startswith("operate")
+    assert "healed, route surgery" in outcome
+    assert "after healing" in recovery
+
+
+def test_it_heals_what_set_in(texts: list[str]) -> None:
+    between, after = texts[-1].splitlines()[-2:]
+    assert between.startswith("between")
+    assert after.startswith("after healing")
+    # All, then the kind that set in: rate, bounds, n.
+    rates = [float(rate) for rate in re.findall(r"([\d.]+) % [\d.]+ to", f"{between} | {after}")]
+    all_before, kind_before, all_after, kind_after = rates[0], rates[1], rates[3], rates[4]
+    assert kind_before == 100.0
+    assert kind_after < 60.0
+    assert all_after < all_before
+
+
+def test_nothing_is_left_in_the_working_folder() -> None:
+    assert not (Path.cwd() / "runs" / "monitoring").exists()
