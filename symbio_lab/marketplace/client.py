@@ -20,6 +20,7 @@ from symbio_lab.marketplace.search import Embedder, explain_empty, search
 from symbio_lab.marketplace.transport import Transport
 from symbio_lab.records import Attempt, Candidate, Patch, SearchQuery
 from symbio_lab.trust.envelope import ENVELOPE_NAME, MAX_ENVELOPE_BYTES, peek_payload
+from symbio_lab.trust.evaluation_statement import EvaluationStatement, counted_evaluations
 from symbio_lab.trust.folder_reading import list_folder
 from symbio_lab.trust.policy import TrustPolicy
 from symbio_lab.trust.seen_versions import load_seen, remember_seen
@@ -135,6 +136,35 @@ class MarketplaceClient:
             return None, Attempt("marketplace", candidate.ref, "skipped", error.code, str(error), keyid)
         detail = f"verified, level {patch.level}"
         return patch, Attempt("marketplace", candidate.ref, "proposed", "", detail, patch.manifest.keyid)
+
+    def evaluations(self, candidate: Candidate) -> tuple[EvaluationStatement, ...]:
+        """Return what others measured of a candidate: signed by evaluators of the policy, one a key, none leaky.
+
+        Nothing of the patch itself is opened; who fetches it is told again by ``fetch`` whether it may be used.
+
+        Raises:
+            StorageError: the market cannot be read.
+        """
+        manifest, transport = candidate.manifest, self.transports.get(candidate.market)
+        if manifest is None or transport is None or candidate.problem is not None:
+            return ()
+        publisher = self.policy.keys.get(manifest.keyid)
+        try:
+            payload = peek_payload(transport.read_manifest(candidate.ref))
+        except (NotFoundError, TrustError):
+            return ()
+        digest = hashlib.sha256(payload).hexdigest()
+        envelopes = transport.read_evaluations(digest)
+        self.bytes_read += len(payload) + sum(map(len, envelopes))
+        counted, _ = counted_evaluations(
+            envelopes,
+            self.policy.evaluators,
+            patch_digest=digest,
+            base_digest=manifest.base_digest,
+            publisher_hex=publisher.public_hex if publisher is not None else "",
+            judging_digests=self.judging_digests,
+        )
+        return counted
 
     def _fetch_verified(self, candidate: Candidate, base_digest: str | None, task_type: str | None) -> Patch:
         transport = self.transports.get(candidate.market)

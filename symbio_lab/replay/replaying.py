@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from symbio_lab.advice.evaluations import signed_evidence
 from symbio_lab.advice.recommending import Advice, recommend
 from symbio_lab.advice.triggers import PastAction, Trigger, TriggerPolicy, decide_trigger
 from symbio_lab.budget import Budget
@@ -270,10 +271,12 @@ class _Replay:
         )
         query = query_for(pattern, task_type=model.task_type, base_digest=model.digest)
         task = result.extraction.suite.task
+        candidates = self.market.search(query)
         result.advice = recommend(
             result.health,
             pattern,
-            candidates=self.market.search(query),
+            candidates=candidates,
+            evaluations=signed_evidence(self.market, candidates),
             shortfall=result.extraction.shortfall,
             gate_forwards=float(len(task.selection) + len(task.control_selection)),
         )

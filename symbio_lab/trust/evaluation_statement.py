@@ -155,6 +155,37 @@ def tally_evaluations(
 ) -> EvaluationTally:
     """Return how many distinct evaluators saw the patch improve or worsen its base.
 
+    Args:
+        evaluations: envelope files, unverified.
+        evaluators: keys whose evaluations count, by keyid.
+        patch_digest: payload digest that the statements must be about.
+        base_digest: base model that they must have used.
+        publisher_hex: public key of the patch's publisher.
+        judging_digests: see ``refuse_leaky``.
+    """
+    counted, refused = counted_evaluations(
+        evaluations,
+        evaluators,
+        patch_digest=patch_digest,
+        base_digest=base_digest,
+        publisher_hex=publisher_hex,
+        judging_digests=judging_digests,
+    )
+    votes = [statement.after_ppm - statement.before_ppm for statement in counted]
+    return EvaluationTally(sum(v > 0 for v in votes), sum(v < 0 for v in votes), refused)
+
+
+def counted_evaluations(
+    evaluations: Sequence[bytes],
+    evaluators: Mapping[str, PublicKey],
+    *,
+    patch_digest: str,
+    base_digest: str,
+    publisher_hex: str,
+    judging_digests: Collection[str] = (),
+) -> tuple[tuple[EvaluationStatement, ...], tuple[str, ...]]:
+    """Return the statements that count, one a key, and the trust codes of those that do not.
+
     A key has one vote, its newest statement; the publisher's own key has none. What cannot be counted is named by
     its trust code and never raises: a stranger's bad evaluation must not take a patch off the market.
 
@@ -182,8 +213,7 @@ def tally_evaluations(
             refused.append("unknown_key")
         elif public_hex not in newest or _age(statement) > _age(newest[public_hex]):
             newest[public_hex] = statement
-    votes = [statement.after_ppm - statement.before_ppm for statement in newest.values()]
-    return EvaluationTally(sum(v > 0 for v in votes), sum(v < 0 for v in votes), tuple(refused))
+    return tuple(newest.values()), tuple(refused)
 
 
 def _age(statement: EvaluationStatement) -> tuple[str, bytes]:

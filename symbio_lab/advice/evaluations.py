@@ -1,0 +1,43 @@
+"""What signed evaluations by others say of a candidate, as evidence for advice.
+
+A signed evaluation states the accuracy of base and patched model on n samples. Samples that the base got wrong were
+tried; of these, as many count as fixed as the accuracy rose, so what the patch broke in the same samples is taken off.
+What it breaks elsewhere is not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from symbio_lab.advice.recommending import FixEvidence
+from symbio_lab.marketplace.client import MarketplaceClient
+from symbio_lab.records import Candidate
+from symbio_lab.trust.evaluation_statement import PPM, EvaluationStatement
+
+
+def signed_evidence(client: MarketplaceClient, candidates: Iterable[Candidate]) -> tuple[FixEvidence, ...]:
+    """Return one entry for each evaluator and candidate.
+
+    Args:
+        client: the tenant's view of the market; its policy says whose evaluations count.
+        candidates: search hits.
+
+    Raises:
+        StorageError: a market cannot be read.
+    """
+    return tuple(
+        evidence_of(candidate.ref, statement) for candidate in candidates for statement in client.evaluations(candidate)
+    )
+
+
+def evidence_of(ref: str, statement: EvaluationStatement) -> FixEvidence:
+    """Return an evaluation as counts.
+
+    >>> said = EvaluationStatement("a/b", "0" * 64, "1" * 64, "2" * 64, "3" * 64, 200, 400_000, 900_000, "")
+    >>> evidence = evidence_of("a/b", said)
+    >>> evidence.num_fixed, evidence.num_failures
+    (100, 120)
+    """
+    before = round(statement.n * statement.before_ppm / PPM)
+    after = round(statement.n * statement.after_ppm / PPM)
+    return FixEvidence(ref, max(after - before, 0), statement.n - before, by=statement.keyid)
