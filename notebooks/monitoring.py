@@ -49,8 +49,8 @@ from pathlib import Path
 from symbio_lab.deployment.gate import GatePolicy
 from symbio_lab.display.progress import PlainProgress
 from symbio_lab.replay import showing
-from symbio_lab.replay.replaying import ReplaySettings
 from symbio_lab.replay.running import replay_chart, run_replay
+from symbio_lab.replay.story import ReplaySettings
 from symbio_lab.replay.stream import StreamPlan
 
 watched = ReplaySettings(

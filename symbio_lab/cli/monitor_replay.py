@@ -14,7 +14,7 @@ from symbio_lab.errors import ConfigError
 
 if TYPE_CHECKING:
     from symbio_lab.records import Interval
-    from symbio_lab.replay.replaying import ReplayResult
+    from symbio_lab.replay.story import ReplayResult
 
 MOST_ADVICE = 4
 """Pieces of advice that are printed; --json has all."""
@@ -43,8 +43,8 @@ def replay(
     """
     from symbio_lab.deployment.gate import gate_policy
     from symbio_lab.healing.catalogue import healing_strategy
-    from symbio_lab.replay.replaying import ReplaySettings
     from symbio_lab.replay.running import CHART, run_replay
+    from symbio_lab.replay.story import ReplaySettings
     from symbio_lab.replay.stream import StreamPlan
     from symbio_lab.scenarios.recipe import check_pool
 

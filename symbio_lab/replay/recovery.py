@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symbio_lab.records import Interval
-from symbio_lab.replay.replaying import ReplayResult
+from symbio_lab.replay.story import ReplayResult
 from symbio_lab.stats.intervals import to_interval
 
 

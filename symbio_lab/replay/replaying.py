@@ -10,7 +10,6 @@ Flow: replay/stream.py -> monitor/streams.py -> monitor/slices.py -> monitor/ext
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,24 +17,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symbio_lab.advice.evaluations import signed_evidence
-from symbio_lab.advice.recommending import Advice, recommend
-from symbio_lab.advice.triggers import PastAction, Trigger, TriggerPolicy, decide_trigger
+from symbio_lab.advice.recommending import recommend
+from symbio_lab.advice.triggers import PastAction, decide_trigger
 from symbio_lab.budget import Budget
-from symbio_lab.deployment.gate import GatePolicy
 from symbio_lab.deployment.registry import ModelRegistry
 from symbio_lab.events import BuildProgress, Listener, emit
 from symbio_lab.marketplace.client import MarketplaceClient
 from symbio_lab.monitor.detectors.alarm import Alarm, Stream
-from symbio_lab.monitor.extraction import Extraction, ExtractionSettings, GateNeeds, extract_suite
-from symbio_lab.monitor.health import Health, assess_health
+from symbio_lab.monitor.detectors.calibration import CalibrationDetector
+from symbio_lab.monitor.detectors.mmd import Mmd
+from symbio_lab.monitor.extraction import ExtractionSettings, GateNeeds, extract_suite
+from symbio_lab.monitor.health import assess_health
 from symbio_lab.monitor.naming import main_slice, pattern_of, query_for
 from symbio_lab.monitor.predicates import Predicate
-from symbio_lab.monitor.slices import SliceSearch, SliceSettings, find_slices
+from symbio_lab.monitor.slices import SliceSettings, find_slices
 from symbio_lab.monitor.stored_traffic import recent_traffic
 from symbio_lab.monitor.streams import StreamMonitor
-from symbio_lab.pipeline import Deploying, Healed, heal
-from symbio_lab.records import FailurePattern, PredictionRecord
-from symbio_lab.replay.stream import Request, StreamPlan
+from symbio_lab.pipeline import Deploying, heal
+from symbio_lab.records import PredictionRecord
+from symbio_lab.replay.story import ReplayResult, ReplaySettings
+from symbio_lab.replay.stream import Request
 from symbio_lab.scenarios.world import World
 from symbio_lab.store import Database, Ledger
 from symbio_lab.store.labels import LabelStore
@@ -46,71 +47,10 @@ BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 """When the first request comes in."""
 STEP_S = 12
 """Seconds from one request to the next: by this clock triggers cool down."""
+NUM_REFERENCE = 500
+"""Requests of either side that are compared for a shift of the inputs."""
+SHIFT_ALPHA = 0.01
 Embed = Callable[[Sequence[str]], NDArray[np.floating]]
-
-
-@dataclass(frozen=True, slots=True)
-class ReplaySettings:
-    """How the stream is watched and what may be done."""
-
-    plan: StreamPlan = field(default_factory=StreamPlan)
-    heal: bool = False
-    """Whether advice is carried out; False stops at the proposal."""
-    strategy: str = "marketplace_first"
-    batch: int = 50
-    """Requests between two looks."""
-    label_delay: int = 0
-    """Requests after which the ground truth of a request is known."""
-    window: int = 1500
-    """Latest requests in which patterns are looked for."""
-    false_alarms_per_10k: float = 1.0
-    gate: GatePolicy = field(default_factory=GatePolicy)
-    trigger: TriggerPolicy = field(default_factory=lambda: TriggerPolicy(approval="automatic"))
-    tenant: str = "replay"
-
-
-@dataclass(slots=True)
-class ReplayResult:
-    """What happened, in order; positions count requests from 1."""
-
-    num_requests: int
-    shift_at: int
-    failed: list[bool] = field(default_factory=list)
-    """Whether each answer was wrong, (N,)."""
-    shifted: list[bool] = field(default_factory=list)
-    """Whether each request was of the kind that set in, (N,)."""
-    seen_in_healing: list[bool] = field(default_factory=list)
-    """Whether the healer was given the request or a near duplicate, (N,); recovery is stated without these."""
-    alarms: list[Alarm] = field(default_factory=list)
-    alarm_at: int | None = None
-    """Request at which the first alarm was raised."""
-    pattern_at: int | None = None
-    """Request after which the pattern was confirmed."""
-    healed_at: int | None = None
-    """Request after which the deployed patch answers."""
-    pattern: FailurePattern | None = None
-    health: Health | None = None
-    advice: tuple[Advice, ...] = ()
-    trigger: Trigger | None = None
-    extraction: Extraction | None = None
-    search: SliceSearch | None = None
-    """Everything that the latest look found."""
-    healed: Healed | None = None
-    """The latest healing run."""
-    attempts: list[tuple[int, str]] = field(default_factory=list)
-    """Request after which each healing run began, and its status."""
-    num_looks: int = 0
-    """Searches for patterns."""
-    num_alarms_before_shift: int = 0
-
-    @property
-    def status(self) -> str:
-        """``no_alarm``, ``no_pattern``, ``proposed``, or the status of the healing run."""
-        if self.alarm_at is None:
-            return "no_alarm"
-        if self.pattern is None:
-            return "no_pattern"
-        return self.healed.outcome.status if self.healed is not None else "proposed"
 
 
 def replay(
@@ -166,6 +106,9 @@ class _Replay:
         self.labels = LabelStore(database, clock=self._now_us)
         self.reader = PredictionReader(database, settings.tenant, self.model_id)
         self.monitor = StreamMonitor(("domain",), false_alarms_per_10k=settings.false_alarms_per_10k)
+        self.calibration = CalibrationDetector(false_alarms_per_10k=settings.false_alarms_per_10k)
+        self.calibration_at: int | None = None
+        self.confidences: list[float] = []
         self.vectors: dict[str, NDArray[np.floating]] = {}
         self.embed = embed
         self.past: list[PastAction] = []
@@ -215,6 +158,7 @@ class _Replay:
             )
             self.result.failed.append(not self.world.model.is_correct(output, request.sample.expected))
             self.result.shifted.append(request.shifted)
+            self.confidences.append(float(found.confidences[place]))
         self.position += len(requests)
         self.predictions.append(records)
 
@@ -227,6 +171,8 @@ class _Replay:
         self.labels.add(self.settings.tenant, self.model_id, golds)
         for i in due:
             alarms = self.monitor.update(self.result.failed[i], {"domain": self.stream[i].sample.domain})
+            if self.calibration.update(self.confidences[i], self.result.failed[i]) and self.calibration_at is None:
+                self.calibration_at = i + 1
             if alarms:
                 self.result.alarms += alarms
                 self.result.num_alarms_before_shift += i < self.result.shift_at
@@ -285,6 +231,20 @@ class _Replay:
         )
         if self.settings.heal and result.trigger.decision == "start":
             self._heal()
+
+    def _shifts(self, latest: NDArray[np.floating]) -> list[str]:
+        """Return what else has moved: confidences, and the inputs against the first ones."""
+        found = []
+        if self.calibration_at is not None:
+            found.append(f"confidences are too high for what is right since request {self.calibration_at}")
+        first = [request.sample.text for request in self.stream[: min(NUM_REFERENCE, self.settings.plan.at)]]
+        tested = Mmd(seed=self.settings.plan.seed).compare(self._embedded(first), latest[-NUM_REFERENCE:])
+        if tested.p_value <= SHIFT_ALPHA:
+            found.append(
+                f"the inputs have shifted: {tested.name} p = {tested.p_value:.3f} "
+                f"(first {tested.n_reference} against latest {tested.n_current})"
+            )
+        return found
 
     def _needs(self) -> GateNeeds:
         gate = self.settings.gate

@@ -13,7 +13,8 @@ from symbio_lab.events import Listener
 from symbio_lab.marketplace.client import MarketplaceClient
 from symbio_lab.models.embedding import SentenceEmbedder
 from symbio_lab.records import content_id
-from symbio_lab.replay.replaying import ReplayResult, ReplaySettings, replay
+from symbio_lab.replay.replaying import replay
+from symbio_lab.replay.story import ReplayResult, ReplaySettings
 from symbio_lab.replay.stream import build_stream
 from symbio_lab.scenarios.population import NOW
 from symbio_lab.scenarios.recipe import Relevance

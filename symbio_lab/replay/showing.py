@@ -9,7 +9,7 @@ from symbio_lab.display.table import Cell, Column, TableRow, table
 from symbio_lab.monitor.naming import excess_failures
 from symbio_lab.records import Interval
 from symbio_lab.replay.recovery import stretches
-from symbio_lab.replay.replaying import ReplayResult
+from symbio_lab.replay.story import ReplayResult
 
 MOST_ADVICE = 5
 """Pieces of advice shown."""

@@ -14,7 +14,8 @@ from symbio_lab.marketplace.client import MarketplaceClient
 from symbio_lab.models.embedding import SentenceEmbedder
 from symbio_lab.monitor.extraction import GateNeeds
 from symbio_lab.replay.recovery import stretches
-from symbio_lab.replay.replaying import ReplayResult, ReplaySettings, replay
+from symbio_lab.replay.replaying import replay
+from symbio_lab.replay.story import ReplayResult, ReplaySettings
 from symbio_lab.replay.stream import StreamPlan, build_stream
 from symbio_lab.scenarios.world import World, build_world
 from symbio_lab.store import Database, Ledger

@@ -10,7 +10,7 @@ from symbio_lab.display.charts import MIME
 from symbio_lab.display.stream import rolling_rates, stream_chart
 from symbio_lab.errors import ConfigError, UnknownDatasetError
 from symbio_lab.replay.recovery import stretches
-from symbio_lab.replay.replaying import ReplayResult
+from symbio_lab.replay.story import ReplayResult
 from symbio_lab.replay.stream import StreamPlan
 
 
