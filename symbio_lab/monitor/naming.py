@@ -7,8 +7,10 @@ were found (a length, a metadata column) often says nothing that a patch's card 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from symbio_lab.errors import EmptySliceError
+from symbio_lab.monitor.extraction import Extraction
 from symbio_lab.monitor.patterns import NUM_EXEMPLARS, typical_words
 from symbio_lab.monitor.predicates import SYMPTOMS, Predicate
 from symbio_lab.monitor.slices import Slice, SliceSearch
@@ -64,6 +66,19 @@ def _search_text(one: Slice, texts: Sequence[str], everything: Sequence[str], go
     if frequent:
         parts.append("labels: " + ", ".join(label.replace("_", " ") for label in frequent))
     return "; ".join(part for part in parts if part)
+
+
+def described(extraction: Extraction, one: Slice) -> Extraction:
+    """Return an incident whose description is made from ``repair`` and ``replay`` alone.
+
+    A pattern's own search text comes from all of its failures, those for the gate among them; what a healer searches
+    with must not.
+    """
+    task = extraction.suite.task
+    golds = [s.expected for s in task.repair] if task.task_type == "text_classification" else []
+    texts = [s.text for s in task.repair]
+    words = _search_text(one, texts, [*texts, *(s.text for s in task.replay)], golds)
+    return replace(extraction, suite=replace(extraction.suite, task=replace(task, description=words)))
 
 
 def query_for(

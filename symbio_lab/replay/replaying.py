@@ -28,13 +28,13 @@ from symbio_lab.monitor.detectors.calibration import CalibrationDetector
 from symbio_lab.monitor.detectors.mmd import Mmd
 from symbio_lab.monitor.extraction import ExtractionSettings, GateNeeds, extract_suite
 from symbio_lab.monitor.health import assess_health
-from symbio_lab.monitor.naming import main_slice, pattern_of, query_for
+from symbio_lab.monitor.naming import described, main_slice, pattern_of
 from symbio_lab.monitor.predicates import Predicate
 from symbio_lab.monitor.slices import SliceSettings, find_slices
 from symbio_lab.monitor.stored_traffic import recent_traffic
 from symbio_lab.monitor.streams import StreamMonitor
 from symbio_lab.pipeline import Deploying, heal
-from symbio_lab.records import PredictionRecord
+from symbio_lab.records import PredictionRecord, SearchQuery
 from symbio_lab.replay.story import ReplayResult, ReplaySettings
 from symbio_lab.replay.stream import Request
 from symbio_lab.scenarios.world import World
@@ -50,6 +50,8 @@ STEP_S = 12
 NUM_REFERENCE = 500
 """Requests of either side that are compared for a shift of the inputs."""
 SHIFT_ALPHA = 0.01
+MIN_FAILURES = 8
+"""Failures of a pattern below which no incident is drawn from it."""
 Embed = Callable[[Sequence[str]], NDArray[np.floating]]
 
 
@@ -192,10 +194,14 @@ class _Replay:
         reference = self.monitor.reference_rate(Stream("overall"))
         result = self.result
         result.health = assess_health(
-            traffic, reference_rate=reference, alarms=list(self.open_alarms.values()), search=search
+            traffic,
+            reference_rate=reference,
+            alarms=list(self.open_alarms.values()),
+            search=search,
+            shifts=self._shifts(vectors),
         )
         worst = main_slice(search)
-        if worst is None:
+        if worst is None or worst.support < MIN_FAILURES:
             return
         model = self.world.model
         pattern = pattern_of(worst, traffic, model.task_type)
@@ -205,19 +211,22 @@ class _Replay:
         every_vector = self._embedded(everything.texts)
         named = isinstance(worst.rule, Predicate) and worst.rule.kind == "domain"
         domain = worst.rule.value if isinstance(worst.rule, Predicate) and named else "traffic"
-        result.extraction = extract_suite(
+        extraction = extract_suite(
             everything,
             worst.contains(everything, every_vector),
             every_vector,
             task_type=model.task_type,
             labels=model.labels,
             domain=domain,
-            description=pattern.search_text,
+            description=pattern.description,
             settings=ExtractionSettings(needs=self._needs(), seed=self.settings.plan.seed),
         )
-        query = query_for(pattern, task_type=model.task_type, base_digest=model.digest)
+        result.extraction = described(extraction, worst)
         task = result.extraction.suite.task
-        candidates = self.market.search(query)
+        # Advice and healer search with the same words.
+        candidates = self.market.search(
+            SearchQuery(model.task_type, task.description, base_digest=model.digest, labels=task.repair_labels)
+        )
         result.advice = recommend(
             result.health,
             pattern,

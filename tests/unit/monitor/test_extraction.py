@@ -10,7 +10,9 @@ import pytest
 from symbio_lab.errors import DataError, EmptySliceError, LeakageError
 from symbio_lab.failures.splitting import check_disjoint
 from symbio_lab.monitor.extraction import Extraction, ExtractionSettings, GateNeeds, extract_suite
+from symbio_lab.monitor.naming import described, main_slice
 from symbio_lab.monitor.representative import representatives
+from symbio_lab.monitor.slices import SliceSettings, find_slices
 from symbio_lab.monitor.traffic import Traffic, traffic_of
 from symbio_lab.records import PredictionRecord, Sample
 
@@ -209,3 +211,23 @@ def test_the_first_come_first_and_wrong_questions_are_refused() -> None:
         representatives(points, 2, rule="best")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="-1"):
         representatives(points, -1)
+
+
+def test_the_search_text_of_an_incident_comes_from_repair_alone() -> None:
+    traffic, inside, vectors = world()
+    one = main_slice(find_slices(traffic, settings=SliceSettings(labels=False)))
+    assert one is not None
+    given = {"task_type": "text_classification", "labels": ["pay"], "domain": "t", "description": "d"}
+    drawn = extract_suite(traffic, inside, vectors, **given)  # type: ignore[arg-type]
+    text = described(drawn, one).suite.task.description
+    assert "travel" in text
+    assert "labels: book" in text
+    # Whatever the gate and the judge hold, the words stay; they change with what is repaired on.
+    others = tuple(Sample("zeppelin zeppelin", "other label", f"z{i}") for i in range(40))
+
+    def text_of(**changes: object) -> str:
+        task = replace(drawn.suite.task, **changes)  # type: ignore[arg-type]
+        return described(replace(drawn, suite=replace(drawn.suite, task=task)), one).suite.task.description
+
+    assert text_of(selection=others, control_selection=others) == text
+    assert "zeppelin" in text_of(repair=others)
