@@ -107,20 +107,30 @@ def enriched(
     if holds.shape[0] != len(failed):
         raise DataError(f"{holds.shape[0]} rows of conditions for {len(failed)} outcomes")
     columns, live = csc_matrix(holds), np.ones(len(failed), dtype=np.bool_)
-    standing = _standing_out(columns, failed, min_failures, min_odds_ratio, q)
+    names = np.flatnonzero(_standing_out(columns, failed, min_failures, min_odds_ratio, q))
+    columns = columns[:, names]
     found: list[Enriched] = []
-    while len(found) < most and standing.any():
-        p_values, counts = _tested(columns, failed, live)
-        num_inside, num_failed = counts
-        odds = odds_ratio(num_failed, num_inside, int((live & failed).sum()), int(live.sum()))
-        eligible = standing & (p_values <= q) & (num_failed >= min_failures) & (odds >= min_odds_ratio)
+    while len(found) < most and len(names):
+        p_values, (num_inside, num_failed) = _tested(columns, failed, live)
+        total, wrong = int(live.sum()), int((live & failed).sum())
+        odds = odds_ratio(num_failed, num_inside, wrong, total)
+        eligible = (p_values <= q) & (num_failed >= min_failures) & (odds >= min_odds_ratio)
         if not eligible.any():
             break
-        # Equal p-values: the smaller condition, then the first in order.
-        best = min(np.flatnonzero(eligible), key=lambda j: (p_values[j], num_inside[j], j))
-        found.append(Enriched(int(best), float(p_values[best]), int(num_inside[best]), int(num_failed[best])))
+        # On large traffic p-values underflow to 0 together: then the standardised excess decides.
+        excess = _standardised(num_failed, num_inside, wrong, total)
+        best = min(np.flatnonzero(eligible), key=lambda j: (p_values[j], -excess[j], num_inside[j], j))
+        found.append(Enriched(int(names[best]), float(p_values[best]), int(num_inside[best]), int(num_failed[best])))
         live = live & ~np.asarray(columns[:, best].todense()).ravel().astype(np.bool_)
     return tuple(found)
+
+
+def _standardised(num_failed: Whole, num_inside: Whole, wrong: int, total: int) -> FloatArray:
+    """Return the excess of failures inside over what chance gives, in standard deviations (hypergeometric)."""
+    rate = wrong / total
+    variance = num_inside * rate * (1 - rate) * (total - num_inside) / max(total - 1, 1)
+    excess: FloatArray = (num_failed - num_inside * rate) / np.sqrt(np.maximum(variance, 1e-12))
+    return excess
 
 
 def _tested(columns: csc_matrix, failed: BoolArray, live: BoolArray) -> tuple[FloatArray, tuple[Whole, Whole]]:

@@ -27,13 +27,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from symbio_lab.monitor.detectors.alarm import Alarm
-from symbio_lab.monitor.naming import main_slice
+from symbio_lab.monitor.naming import excess_failures, is_symptom
 from symbio_lab.monitor.slices import SliceSearch
 from symbio_lab.monitor.traffic import Traffic
 from symbio_lab.records import Interval
 from symbio_lab.stats.intervals import to_interval
 
 State = Literal["healthy", "watch", "degraded", "failing"]
+MOST_PATTERNS = 5
+"""Confirmed patterns that are evidence, those that explain most failures first."""
 STATES: tuple[State, ...] = ("healthy", "watch", "degraded", "failing")
 
 
@@ -107,19 +109,23 @@ def assess_health(
 def _pattern_evidence(recent: Traffic, search: SliceSearch | None, policy: HealthPolicy) -> list[tuple[State, str]]:
     if search is None:
         return []
-    worst = main_slice(search)
-    if worst is None:
+    asked = [one for one in search.confirmed if not is_symptom(one)]
+    if not asked:
         return [
             ("watch", f"a symptom is confirmed: {one.description} ({_percent(one.inside)} wrong)")
             for one in search.confirmed
         ]
-    share = len(worst.members) / max(int(recent.labelled.sum()), 1)
-    text = (
-        f"a pattern is confirmed: {worst.description} ({_percent(worst.inside)} wrong inside, "
-        f"{_percent(worst.outside)} outside; {100 * share:.1f} % of the traffic)"
-    )
-    bad = (worst.inside.low or 0.0) >= 0.5 and share >= policy.failing_share
-    return [("failing" if bad else "degraded", text)]
+    asked.sort(key=lambda one: -excess_failures(one))
+    found: list[tuple[State, str]] = []
+    for one in asked[:MOST_PATTERNS]:
+        share = len(one.members) / max(int(recent.labelled.sum()), 1)
+        bad = (one.inside.low or 0.0) >= 0.5 and share >= policy.failing_share
+        text = (
+            f"a pattern is confirmed: {one.description} ({_percent(one.inside)} wrong inside, "
+            f"{_percent(one.outside)} outside; {100 * share:.1f} % of the traffic)"
+        )
+        found.append(("failing" if bad else "degraded", text))
+    return found
 
 
 def _alarm_text(alarm: Alarm) -> str:

@@ -101,6 +101,11 @@ def query_for(
     )
 
 
+def is_symptom(one: Slice) -> bool:
+    """Return whether a slice says how the model failed, not what it was asked."""
+    return isinstance(one.rule, Predicate) and one.rule.kind in SYMPTOMS
+
+
 def excess_failures(one: Slice) -> float:
     """Return how many failures there are inside beyond what the rate outside would give."""
     return one.support - len(one.members) * (one.outside.value or 0.0)
@@ -111,5 +116,5 @@ def main_slice(search: SliceSearch) -> Slice | None:
 
     A symptom (low confidence, a wrong answer given too often) names no input that a patch could be made for.
     """
-    asked = [one for one in search.confirmed if not (isinstance(one.rule, Predicate) and one.rule.kind in SYMPTOMS)]
+    asked = [one for one in search.confirmed if not is_symptom(one)]
     return max(asked, key=lambda one: (excess_failures(one), -one.p_value), default=None)

@@ -28,6 +28,8 @@ MIN_ROWS = 5
 """Rows that a predicate must hold for."""
 LONGEST_NGRAM = 3
 """Words of the longest phrase that is tried."""
+MOST_WORDS = 256
+"""Words of a text in which phrases are looked for, from its start: memory stays bounded on long texts."""
 _NEGATION = re.compile(
     r"\b(?:not|never|no|none|nobody|nothing|neither|nor|cannot|without|\w+n['’]t"
     r"|(?:do|does|did|is|are|was|were|ca|wo|could|should|would|have|has|had)nt)\b",
@@ -113,7 +115,7 @@ class Predicate:
             return FORMS[self.kind][1](text, self.lexicon)
         match self.kind:
             case "ngram":
-                return f" {self.value} " in f" {' '.join(words_in(text))} "
+                return f" {self.value} " in f" {' '.join(words_in(text)[:MOST_WORDS])} "
             case "shortest":
                 return len(words_in(text)) <= int(self.value)
             case "longest":
@@ -129,7 +131,8 @@ class Predicate:
             case "confidence":
                 return float(self.value) <= traffic.confidence[row] < float(self.other) + (self.other == "1")
             case "metadata":
-                return traffic.metadata.get(self.value, ("",) * len(traffic))[row] == self.other
+                column = traffic.metadata.get(self.value)
+                return column is not None and column[row] == self.other
         raise DataError(f"no predicate is called {self.kind!r}")
 
 
@@ -143,7 +146,7 @@ class Predicates:
 
 
 def candidate_predicates(
-    traffic: Traffic, lexicon: Lexicon, *, min_rows: int = MIN_ROWS, max_share: float = 0.25, labels: bool = True
+    traffic: Traffic, lexicon: Lexicon, *, min_rows: int = MIN_ROWS, max_share: float = 0.5, labels: bool = True
 ) -> Predicates:
     """Return every predicate that holds for at least ``min_rows`` rows and for no large part of them.
 
@@ -209,7 +212,7 @@ def _confusions(traffic: Traffic) -> dict[Predicate, list[int]]:
 
 
 def _ngrams(text: str) -> set[str]:
-    words = words_in(text)
+    words = words_in(text)[:MOST_WORDS]
     return {
         " ".join(words[start : start + size])
         for size in range(1, LONGEST_NGRAM + 1)

@@ -1,13 +1,14 @@
 """Failure patterns of labelled traffic: readable conditions and groups, found on one half, confirmed on the other.
 
 Rules:
-    1. Near duplicates stay on one side: a template that fails is not confirmed by its own copies.
+    1. Near duplicates count once, and stay on one side: a template that fails is neither found nor confirmed by its own
+       copies, which the model answers alike.
     2. Found: conditions by enrichment (``monitor/enrichment.py``), and groups of failures whose neighbourhood is
        enriched (``monitor/clusters.py``). A group whose failures a condition already holds is dropped.
     3. Confirmed: Fisher's exact test on the half that the search never saw, Benjamini-Hochberg over all that was found.
        Only the confirmed are patterns; the others are returned as such when asked for.
-    4. Rates inside and outside, with Wilson intervals, are of the confirming half alone: on the half that was searched
-       they would be too high.
+    4. Rates inside and outside, with Wilson intervals, are of the confirming half alone, near duplicates counted once:
+       on the half that was searched they would be too high. A confirmed slice also has a large enough odds ratio there.
     5. Symptoms (low confidence, an answer given too often, two labels taken for each other) are reported beside the
        conditions on what was asked, and hide none of them.
 
@@ -24,6 +25,7 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,7 +61,7 @@ class SliceSettings:
     """Symptoms looked for, at most."""
     min_rows: int = 5
     """Rows that a condition must hold for in the searched half."""
-    max_share: float = 0.25
+    max_share: float = 0.5
     """Share of the rows that a condition may hold for."""
     min_failures: int = 5
     min_odds_ratio: float = 1.5
@@ -82,7 +84,7 @@ class Slice:
     p_value: float
     """Fisher's, one-sided, on the confirming half."""
     confirmed: bool
-    """Whether it passed Benjamini-Hochberg among all that was found."""
+    """Whether it passed Benjamini-Hochberg among all that was found, with the odds ratio that the settings ask for."""
     inside: Interval
     """Failure rate inside, on the confirming half."""
     outside: Interval
@@ -112,7 +114,9 @@ class SliceSearch:
     unconfirmed: tuple[Slice, ...]
     """What stood out on the searched half and not on the other."""
     num_searched: int
+    """Distinct requests of the searched half: near duplicates count once."""
     num_confirming: int
+    """Distinct requests of the confirming half."""
     base_rate: float
     """Failure rate of all rows, in [0, 1]."""
     notes: tuple[str, ...] = field(default=())
@@ -149,25 +153,36 @@ def find_slices(
             hint="join the ground truth first; without it nobody knows which answers were wrong",
         )
     words = lexicon or Lexicon.of(known.texts)
-    searched = _searched_half(known, settings)
-    rules: list[Predicate | Neighbourhood] = list(_conditions(known.take(searched), words, settings))
-    if vectors is not None:
-        rules += _new_groups(rules, known, vectors, searched, settings)
-    found = [_measure(rule, known, vectors, ~searched) for rule in rules]
+    searched, distinct = _halves(known.texts, settings)
+    rules: list[Predicate | Neighbourhood] = []
+    looked = searched & distinct
+    if looked.any() and known.failed[looked].any():
+        rules += _conditions(known.take(looked), words, settings)
+        if vectors is not None:
+            rules += _new_groups(rules, known, vectors, looked, settings)
+    confirming = ~searched & distinct
+    found = [_measure(rule, known, vectors, confirming) for rule in rules]
     passing = false_discovery_control([f.p_value for f in found]) <= settings.q if found else np.zeros(0)
     slices = []
     for one, passed in zip(found, passing, strict=True):
         large = one.odds_ratio >= settings.min_odds_ratio
         slices.append(_described(one, bool(passed) and large, known, vectors, rows))
-    slices.sort(key=lambda s: (s.p_value, s.description))
+    slices.sort(key=lambda s: (s.p_value, -s.support, s.description))
     return SliceSearch(
         confirmed=tuple(s for s in slices if s.confirmed),
         unconfirmed=tuple(s for s in slices if not s.confirmed),
-        num_searched=int(searched.sum()),
-        num_confirming=int((~searched).sum()),
+        num_searched=int(looked.sum()),
+        num_confirming=int(confirming.sum()),
         base_rate=float(known.failed.mean()),
-        notes=() if vectors is not None else ("without embeddings no groups by meaning were looked for",),
+        notes=_notes(vectors is not None, int(known.failed[looked].sum()), int(confirming.sum())),
     )
+
+
+def _notes(embedded: bool, num_failures: int, num_confirming: int) -> tuple[str, ...]:
+    notes = [] if embedded else ["without embeddings no groups by meaning were looked for"]
+    notes += [] if num_failures else ["there is no failure in the searched half"]
+    notes += [] if num_confirming else ["all requests are near duplicates of each other: nothing can be confirmed"]
+    return tuple(notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +204,22 @@ def _contains(rule: Predicate | Neighbourhood, traffic: Traffic, embeddings: Vec
     return rule.contains(embeddings)
 
 
-def _searched_half(traffic: Traffic, settings: SliceSettings) -> BoolArray:
-    """Draw which rows are searched, (N,); near duplicates go together."""
-    groups = near_duplicate_groups(traffic.texts)
+def _halves(texts: Sequence[str], settings: SliceSettings) -> tuple[BoolArray, BoolArray]:
+    """Return which rows are searched, and which stand for their near duplicates, (N,) each.
+
+    Near duplicates go to one half together, and one of them, drawn at random, counts.
+    """
+    groups = near_duplicate_groups(texts)
     names = sorted(set(groups))
-    drawn = numpy_generator(settings.seed, "slices").random(len(names)) >= settings.confirm_share
+    rng = numpy_generator(settings.seed, "slices")
+    drawn = rng.random(len(names)) >= settings.confirm_share
     chosen = dict(zip(names, drawn.tolist(), strict=True))
-    return np.array([chosen[group] for group in groups], dtype=np.bool_)
+    first: dict[str, int] = {}
+    for row in rng.permutation(len(groups)):
+        first.setdefault(groups[row], int(row))
+    distinct = np.zeros(len(groups), dtype=np.bool_)
+    distinct[list(first.values())] = True
+    return np.array([chosen[group] for group in groups], dtype=np.bool_), distinct
 
 
 def _conditions(traffic: Traffic, lexicon: Lexicon, settings: SliceSettings) -> tuple[Predicate, ...]:

@@ -57,6 +57,15 @@ def test_traffic_without_slices_rarely_gives_one() -> None:
     assert found <= 8
 
 
+def test_where_p_values_underflow_the_large_slice_still_comes_first() -> None:
+    rng = np.random.default_rng(0)
+    large = np.arange(30_000) < 9_000
+    failed = rng.random(30_000) < np.where(large, 0.98, 0.05)
+    parts = [large & (rng.random(30_000) < 0.06) for _ in range(20)]
+    found = enriched(csr_matrix(np.column_stack([*parts, large]).astype(int)), failed)
+    assert [one.column for one in found] == [20]
+
+
 def test_limits_are_kept() -> None:
     holds, failed = planted()
     matrix = csr_matrix(holds.astype(int))

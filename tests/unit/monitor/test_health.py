@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from symbio_lab.errors import EmptySliceError
@@ -71,6 +70,14 @@ def test_a_pattern_is_degraded_and_a_large_bad_one_failing() -> None:
     )
 
 
+def test_the_worst_of_several_patterns_decides() -> None:
+    large = one(TRAVEL, 0.3, tuple(range(100)))
+    bad = one(Predicate("ngram", "visa"), 0.9, tuple(range(24)))
+    health = assess_health(traffic(30, 270), search=found(large, bad))
+    assert health.state == "failing"
+    assert len([text for text in health.evidence if text.startswith("a pattern is confirmed")]) == 2
+
+
 def test_symptoms_and_shifts_are_to_be_watched() -> None:
     symptom = one(Predicate("confidence", "0", "0.5"), 0.6)
     assert assess_health(traffic(3, 297), search=found(symptom)).state == "watch"
@@ -102,4 +109,3 @@ def test_the_main_slice_is_the_largest_that_is_no_symptom() -> None:
     small = one(Predicate("ngram", "visa"), 0.6)
     assert main_slice(found(symptom, small)) == small
     assert main_slice(found(symptom)) is None
-    assert np.isfinite(small.p_value)

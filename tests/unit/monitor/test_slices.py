@@ -10,7 +10,7 @@ import pytest
 from symbio_lab.errors import DataError, EmptySliceError
 from symbio_lab.failures import apply_shift, generate_helpdesk
 from symbio_lab.failures.grouping import near_duplicate_groups
-from symbio_lab.monitor.slices import SliceSettings, _searched_half, find_slices
+from symbio_lab.monitor.slices import SliceSettings, _halves, find_slices
 from symbio_lab.monitor.traffic import Traffic, traffic_of
 from symbio_lab.records import PredictionRecord
 from symbio_lab.seeding import shuffled
@@ -81,8 +81,9 @@ def test_rates_are_of_the_confirming_half_alone() -> None:
     traffic, settings = helpdesk(), SliceSettings()
     search = find_slices(traffic, settings=settings)
     one = search.confirmed[0]
-    assert search.num_searched + search.num_confirming == len(traffic)
-    confirming = ~_searched_half(traffic, settings)
+    assert search.num_searched + search.num_confirming == len(set(near_duplicate_groups(traffic.texts)))
+    searched, distinct = _halves(traffic.texts, settings)
+    confirming = ~searched & distinct
     inside = one.contains(traffic) & confirming
     assert one.inside.n == int(inside.sum())
     assert one.inside.value == pytest.approx(traffic.failed[inside].mean())
@@ -91,11 +92,49 @@ def test_rates_are_of_the_confirming_half_alone() -> None:
 
 def test_near_duplicates_stay_on_one_side() -> None:
     traffic = helpdesk()
-    searched = _searched_half(traffic, SliceSettings())
+    searched, distinct = _halves(traffic.texts, SliceSettings())
+    groups = near_duplicate_groups(traffic.texts)
+    assert sorted(groups[i] for i in np.flatnonzero(distinct)) == sorted(set(groups))
     sides: dict[str, set[bool]] = {}
-    for group, side in zip(near_duplicate_groups(traffic.texts), searched.tolist(), strict=True):
+    for group, side in zip(groups, searched.tolist(), strict=True):
         sides.setdefault(group, set()).add(side)
     assert all(len(both) == 1 for both in sides.values())
+
+
+def test_copies_of_a_request_confirm_nothing() -> None:
+    false = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        words = [f"{a}{b}" for a in "bcdfghklm" for b in ("ak", "el", "it", "on", "up")]
+        texts = [" ".join(rng.choice(words, 6)) for _ in range(150)]
+        wrong = rng.random(150) < 0.2
+        records = [
+            PredictionRecord("m", "text_generation", text, "x", "y" if bad else "x", event_id=f"{i} {copy}")
+            for i, (text, bad) in enumerate(zip(texts, wrong, strict=True))
+            for copy in range(8)
+        ]
+        false += bool(find_slices(traffic_of(records), settings=SliceSettings(labels=False, seed=seed)).confirmed)
+    assert false <= 2
+
+
+def test_a_slice_of_two_fifths_of_the_traffic_is_found() -> None:
+    rng = np.random.default_rng(0)
+    names = [f"{a}{b}{c}" for a in "bdfgk" for b in ("ar", "el", "in", "os") for c in ("ta", "mo", "ri")]
+    records = []
+    for i in range(1500):
+        inside = i % 5 < 2
+        text = " ".join([*rng.choice(names, 7), "travel" if inside else "bank"])
+        bad = rng.random() < (0.9 if inside else 0.05)
+        records.append(PredictionRecord("m", "text_generation", text, "x", "y" if bad else "x", event_id=str(i)))
+    first = find_slices(traffic_of(records), settings=SliceSettings(labels=False)).confirmed[0]
+    assert first.description == 'the text says "travel"'
+
+
+def test_one_request_again_and_again_is_no_traffic_to_search() -> None:
+    rows = [PredictionRecord("m", "text_generation", "the same", "x", "y", event_id=str(i)) for i in range(40)]
+    found = find_slices(traffic_of(rows))
+    assert found.confirmed == found.unconfirmed == ()
+    assert found.notes
 
 
 def test_groups_by_meaning_need_embeddings_and_are_described_by_their_words() -> None:
@@ -129,7 +168,7 @@ def test_the_same_seed_finds_the_same_and_the_input_stays() -> None:
     failed = traffic.failed.copy()
     assert find_slices(traffic) == find_slices(traffic)
     assert (traffic.failed == failed).all()
-    halves = [_searched_half(traffic, SliceSettings(seed=seed)) for seed in (0, 1)]
+    halves = [_halves(traffic.texts, SliceSettings(seed=seed))[0] for seed in (0, 1)]
     assert (halves[0] != halves[1]).any()
 
 
@@ -138,7 +177,7 @@ def test_rows_without_ground_truth_are_left_out() -> None:
     labelled = np.arange(len(traffic)) % 3 > 0
     known = replace(traffic, labelled=labelled, failed=traffic.failed & labelled)
     found = find_slices(known)
-    assert found.num_searched + found.num_confirming == labelled.sum()
+    assert 0 < found.num_searched + found.num_confirming <= labelled.sum()
     assert all(labelled[i] for one in found.confirmed for i in one.members)
 
 
