@@ -75,7 +75,7 @@ replay_chart(result)
 # ## The alarm
 #
 # The detector bets on a rise over the error rate that was normal in the first few hundred requests; it alarms when its
-# winnings reach what a stationary stream reaches at most once in 10,000 requests on average.
+# winnings reach what the false-alarm budget allows a stationary stream.
 
 # %%
 showing.alarm_words(result)

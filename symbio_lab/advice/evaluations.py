@@ -2,7 +2,8 @@
 
 A signed evaluation states the accuracy of base and patched model on n samples. Samples that the base got wrong were
 tried; of these, as many count as fixed as the accuracy rose, so what the patch broke in the same samples is taken off.
-What it breaks elsewhere is not in it.
+Where the accuracy fell, nothing counts as fixed and as many of the samples that the base got right as it fell by count
+as broken. What the patch breaks elsewhere is not in it, and the samples need not be of the pattern at hand.
 """
 
 from __future__ import annotations
@@ -37,7 +38,13 @@ def evidence_of(ref: str, statement: EvaluationStatement) -> FixEvidence:
     >>> evidence = evidence_of("a/b", said)
     >>> evidence.num_fixed, evidence.num_failures
     (100, 120)
+    >>> harmful = EvaluationStatement("a/b", "0" * 64, "1" * 64, "2" * 64, "3" * 64, 200, 900_000, 400_000, "")
+    >>> harm = evidence_of("a/b", harmful)
+    >>> harm.num_fixed, harm.num_broken, harm.num_controls
+    (0, 100, 180)
     """
     before = round(statement.n * statement.before_ppm / PPM)
     after = round(statement.n * statement.after_ppm / PPM)
-    return FixEvidence(ref, max(after - before, 0), statement.n - before, by=statement.keyid)
+    if after < before:
+        return FixEvidence(ref, 0, statement.n - before, before - after, before, by=statement.keyid)
+    return FixEvidence(ref, after - before, statement.n - before, by=statement.keyid)

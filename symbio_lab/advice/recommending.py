@@ -2,8 +2,8 @@
 
 Rules:
     1. Gain is stated in percentage points of correct answers in all of the traffic: (share of the traffic inside the
-       slice) x (its failure rate) x (fix rate), less (negative flip rate outside). It has an interval only where
-       somebody measured the fix rate.
+       slice) x (its failure rate) x (fix rate), less (share outside) x (share of right answers there) x (negative flip
+       rate): only what was right can be broken. It has an interval only where somebody measured the fix rate.
     2. What a publisher claims of his own patch is named a claim and gives no expected gain; signed evaluations by
        others do, by their pooled counts, and so do the model's own earlier healings (for operating).
     3. Nothing is invented: where there is no evidence, the advice says what measuring it would cost.
@@ -99,7 +99,8 @@ def gain_pp(pattern: FailurePattern, evidence: Sequence[FixEvidence]) -> Interva
     """Return the expected gain of what several evaluations measured.
 
     Args:
-        pattern: its failure rate and share of the traffic are taken as given.
+        pattern: its failure rates and share of the traffic are taken as given; without a failure rate outside,
+            everything outside is taken to be right.
         evidence: of one patch or method; None is returned without counts or without denominators.
     """
     fixed, tried = sum(e.num_fixed for e in evidence), sum(e.num_failures for e in evidence)
@@ -108,7 +109,9 @@ def gain_pp(pattern: FailurePattern, evidence: Sequence[FixEvidence]) -> Interva
         return None
     # Half of the error on each side goes to either rate, so that both hold together.
     fix, flip = to_interval(fixed, tried, alpha=0.025), to_interval(broken, controls, alpha=0.025)
-    reach, outside = pattern.traffic_share * pattern.failure_rate, 1.0 - pattern.traffic_share
+    reach = pattern.traffic_share * pattern.failure_rate
+    # A negative flip rate is a share of the answers that were right before.
+    outside = (1.0 - pattern.traffic_share) * (1.0 - (pattern.outside_rate or 0.0))
     value = reach * (fix.value or 0.0) - outside * (flip.value or 0.0)
     worst = reach * (fix.low or 0.0) - outside * (flip.high if flip.high is not None and controls else 0.0)
     best = reach * (fix.high or 0.0) - outside * ((flip.low or 0.0) if controls else 0.0)
@@ -124,6 +127,7 @@ def _adopting(
     if gain is not None:
         fixed, tried = sum(e.num_fixed for e in own), sum(e.num_failures for e in own)
         reasons.append(f"{len(own)} signed evaluation(s) by others: {fixed} of {tried} failures fixed")
+        reasons.append("what they evaluated need not be this pattern")
         if not any(e.num_controls for e in own):
             reasons.append("nobody measured what it breaks: the gain is stated without it")
     else:

@@ -80,6 +80,8 @@ def decide_trigger(
 ) -> Trigger:
     """Return whether the best advice is started, asked about, or held back.
 
+    Advice whose gain was measured and is at most zero at the upper end of its interval is passed over.
+
     Args:
         health: state of the model.
         advice: ranked, the best first.
@@ -99,9 +101,12 @@ def decide_trigger(
     best = advice[0]
     if best.action in ("collect", "wait"):
         return Trigger("hold", best, "; ".join(best.reasons))
-    wanted = next((one for one in advice if one.action in policy.allowed), None)
-    if wanted is None:
+    allowed = [one for one in advice if one.action in policy.allowed]
+    if not allowed:
         return Trigger("hold", best, f"the policy starts none of: {', '.join(sorted({a.action for a in advice}))}")
+    wanted = next((one for one in allowed if not _brings_nothing(one)), None)
+    if wanted is None:
+        return Trigger("hold", allowed[0], "whatever the policy starts was measured to bring no gain")
     today = [one for one in past if now - one.started_at < timedelta(days=1)]
     newest = max((one.started_at for one in past), default=None)
     if newest is not None and (now - newest).total_seconds() < policy.cool_down_s:
@@ -115,3 +120,8 @@ def decide_trigger(
     if policy.approval == "ask":
         return Trigger("ask", wanted, "the policy asks a person first")
     return Trigger("start", wanted, "; ".join(wanted.reasons[:1]) or wanted.action)
+
+
+def _brings_nothing(advice: Advice) -> bool:
+    gain = advice.expected_gain_pp
+    return gain is not None and gain.high is not None and gain.high <= 0.0

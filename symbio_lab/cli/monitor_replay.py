@@ -87,12 +87,13 @@ def _summary(result: ReplayResult, scenario: str, chart: Path) -> dict[str, Any]
         "num_requests": result.num_requests,
         "shift_at": result.shift_at,
         "alarm_at": result.alarm_at,
+        "alarm_known_at": result.alarm_known_at,
         "num_alarms_before_shift": result.num_alarms_before_shift,
         "alarms": result.alarms,
         "pattern_at": result.pattern_at,
         "pattern": pattern.description if pattern is not None else None,
         "pattern_record": pattern,
-        "search": pattern.search_text if pattern is not None else None,
+        "search": _searched(result),
         "health": result.health,
         "advice": result.advice,
         "trigger": result.trigger,
@@ -106,6 +107,13 @@ def _summary(result: ReplayResult, scenario: str, chart: Path) -> dict[str, Any]
     }
 
 
+def _searched(result: ReplayResult) -> str | None:
+    """Return the words that the market was searched with; before an incident was drawn, those that it would be."""
+    if result.extraction is not None:
+        return result.extraction.suite.task.description
+    return result.pattern.search_text if result.pattern is not None else None
+
+
 def _print(result: ReplayResult, summary: dict[str, Any]) -> None:
     from symbio_lab.replay.recovery import stretches
 
@@ -115,14 +123,16 @@ def _print(result: ReplayResult, summary: dict[str, Any]) -> None:
     else:
         first = result.alarms[0]
         name = f"{first.stream.kind} {first.stream.value}".strip()
-        print(f"alarm: request {result.alarm_at}, stream {name} (before the shift: {result.num_alarms_before_shift})")
+        known = f"known after request {result.alarm_known_at}"
+        before = f"before the shift: {result.num_alarms_before_shift}"
+        print(f"alarm: request {result.alarm_at}, stream {name} ({known}; {before})")
     if result.health is not None:
         print(f"health: {result.health.state}")
         for sentence in result.health.evidence:
             print(f"  {sentence}")
     if result.pattern is not None:
         print(f"pattern: {result.pattern.description} (request {result.pattern_at}, {result.pattern.support} failures)")
-        print(f"search: {result.pattern.search_text}")
+        print(f"search: {summary['search']}")
     for advice in result.advice[:MOST_ADVICE]:
         print(f"advice: {advice.action} {advice.ref}".rstrip() + f": {'; '.join(advice.reasons)}")
     if result.trigger is not None:

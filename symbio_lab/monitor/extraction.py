@@ -3,12 +3,15 @@
 Rules:
     1. Near duplicates are one group. A group that touches the slice belongs to the slice; groups never straddle what
        the healer is given and what it is judged on, nor slice and control.
-    2. The gate's failures (``selection``) and everything that judges are drawn at random: chosen samples would bias
-       them. Only what is trained on (``repair``) is chosen, as few failures that stand for all of them.
+    2. The gate's failures (``selection``) and everything that judges are drawn at random, by groups; only what is
+       trained on (``repair``) is chosen, as few failures that stand for all of them. Drawn at random is not unbiased:
+       the rows come from the traffic in which the slice was found, those that chose it among them, so the failure rate
+       inside is somewhat too high in the judge's samples. Where a size is reached, groups that do not fit are passed
+       over, so the gate's samples lean to small groups.
     3. Controls are unfiltered traffic outside the slice. ``matched`` are those of the judge's controls that lie
        closest to the failures: where a repair that reaches too far shows first. They are reported beside the others.
     4. Too few samples are no error: ``Shortfall`` says how many more labelled ones the gate would need to accept a
-       patch of the assumed quality with the assumed power.
+       patch of the assumed quality with the assumed power. The gate gets more than the stated sizes where it must.
 
 Flow of the samples::
 
@@ -20,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +41,11 @@ from symbio_lab.records import LabelShift, Sample, TaskType
 from symbio_lab.seeding import shuffled
 from symbio_lab.stats.power import num_samples_for_power
 
+FLIP_SHARE = 0.4
+"""Share of the allowed negative flip rate that a patch which should be accepted is assumed to reach."""
+MARGIN = 1.1
+"""Controls drawn for each one that is needed: how many of them the base answers rightly is known only roughly."""
+
 
 @dataclass(frozen=True, slots=True)
 class GateNeeds:
@@ -49,10 +57,11 @@ class GateNeeds:
     looks: int = 2
     """Looks at the gate that the strategy declares."""
     min_controls: int = 400
+    """Controls without which the gate accepts nothing, however the base answers them."""
     assumed_fix_rate: float = 0.5
     """Fix rate of a patch that should be accepted, in [0, 1]."""
-    assumed_flip_rate: float = 0.02
-    """Negative flip rate of a patch that should be accepted, in [0, 1]."""
+    assumed_flip_rate: float | None = None
+    """Negative flip rate of a patch that should be accepted, in [0, 1]; None: ``FLIP_SHARE`` of what is allowed."""
     power: float = 0.8
     """Probability with which it should be."""
 
@@ -65,12 +74,12 @@ class GateNeeds:
 
     @property
     def num_controls(self) -> int | None:
-        """Controls for the gate; None where the assumed flip rate can never clear the limit."""
+        """Controls that the base answers rightly; None where the assumed flip rate can never clear the limit."""
+        assumed = self.assumed_flip_rate
+        if assumed is None:
+            assumed = FLIP_SHARE * self.max_negative_flip_rate
         level = self.alpha / self.looks
-        needed = num_samples_for_power(
-            self.assumed_flip_rate, self.max_negative_flip_rate, level, side="upper", power=self.power
-        )
-        return None if needed is None else max(needed, self.min_controls)
+        return num_samples_for_power(assumed, self.max_negative_flip_rate, level, side="upper", power=self.power)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +89,10 @@ class ExtractionSettings:
     n_repair: int = 64
     """Failures to train and screen on."""
     n_selection: int = 64
-    """Failures for the gate."""
+    """Failures for the gate; more where it needs more."""
     n_replay: int = 512
     n_control_selection: int = 1000
+    """Controls for the gate; more where it needs more."""
     n_control_holdout: int = 2000
     n_slice_holdout: int = 400
     judge_share: float = 0.3
@@ -171,6 +181,7 @@ def extract_suite(
     given, judged = rows.divided(rows.inside, judge, seed)
     outside_given, outside_judged = rows.divided(~rows.inside, judge, seed)
     broken = [i for i in given if rows.failed[i]]
+    settings = _with_gate_sizes(settings, 1.0 - float(rows.failed[outside_given].mean()) if outside_given else 1.0)
     selection, repair = _gate_and_repair(broken, rows, np.asarray(embeddings)[rows.places], settings)
     half = _half(outside_given, rows, settings)
     slice_holdout = judged[: settings.n_slice_holdout]
@@ -206,7 +217,9 @@ def extract_suite(
         paraphrase=tuple(paraphrase),
     )
     matched = _closest(control_holdout, holdout or broken, np.asarray(embeddings)[rows.places])
-    short = _shortfall(settings.needs, len(selection), len(parts["control_selection"]))
+    gate_controls = half[0][: settings.n_control_selection]
+    num_right = len(gate_controls) - int(rows.failed[gate_controls].sum())
+    short = _shortfall(settings.needs, len(selection), len(gate_controls), num_right)
     return Extraction(FailureSuite(task, judge_set, "group"), rows.take(matched), short, len(broken))
 
 
@@ -223,12 +236,16 @@ class _Rows:
     @classmethod
     def of(cls, traffic: Traffic, inside: NDArray[np.bool_], domain: str) -> _Rows:
         first: dict[str, int] = {}
+        reached: set[str] = set()
         for i in np.flatnonzero(traffic.labelled):
             first.setdefault(traffic.texts[i], int(i))
+            if inside[i]:
+                reached.add(traffic.texts[i])
         places = np.array(sorted(first.values()), dtype=np.intp)
         groups = near_duplicate_groups([traffic.texts[i] for i in places])
-        touched = {group for group, i in zip(groups, places, strict=True) if inside[i]}
-        within = np.array([bool(inside[i]) for i in places], dtype=np.bool_)
+        # A text may lie inside once and outside another time (another day, another channel): it belongs to the slice.
+        within = np.array([traffic.texts[i] in reached for i in places], dtype=np.bool_)
+        touched = {group for group, w in zip(groups, within.tolist(), strict=True) if w}
         # A near duplicate of the slice that the rule does not reach is neither slice nor control.
         kept = np.array([g not in touched or w for g, w in zip(groups, within.tolist(), strict=True)], dtype=np.bool_)
         samples = tuple(
@@ -293,9 +310,23 @@ def _closest(controls: Sequence[int], failures: Sequence[int], vectors: Vectors)
     return chosen
 
 
-def _shortfall(needs: GateNeeds, num_selection: int, num_controls: int) -> Shortfall:
+def _with_gate_sizes(settings: ExtractionSettings, right_share: float) -> ExtractionSettings:
+    """Return the settings with sizes that do for the gate's needs, where so many samples exist."""
+    needs = settings.needs
+    controls = math.ceil(MARGIN * (needs.num_controls or 0) / max(right_share, 0.1))
+    return replace(
+        settings,
+        n_selection=max(settings.n_selection, needs.num_failures or 0),
+        n_control_selection=max(settings.n_control_selection, needs.min_controls, controls),
+    )
+
+
+def _shortfall(needs: GateNeeds, num_selection: int, num_controls: int, num_right: int) -> Shortfall:
     failures, controls = needs.num_failures, needs.num_controls
     if failures is None or controls is None:
         return Shortfall(0, 0, possible=False)
+    # The flip bound reads only controls that the base answers rightly; the least number counts all of them.
+    right_share = (num_right + 1) / (num_controls + 2)
+    lacking = max(needs.min_controls - num_controls, math.ceil((controls - num_right) / right_share), 0)
     # Half of the failures go to the gate, so each one that it lacks costs two.
-    return Shortfall(2 * max(failures - num_selection, 0), max(controls - num_controls, 0), possible=True)
+    return Shortfall(2 * max(failures - num_selection, 0), lacking, possible=True)

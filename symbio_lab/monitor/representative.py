@@ -9,7 +9,8 @@ Three rules, each greedy and without randomness beyond the order of ties:
 
 References:
     Facility location, greedy within 1 - 1/e of the best: Nemhauser, Wolsey and Fisher (1978), Mathematical Programming
-    14; for choosing training data, Wei, Iyer and Bilmes (2015), ICML. k-center, greedy within twice the best: Gonzalez
+    14; for choosing training data, Wei, Iyer and Bilmes (2015), ICML; lazily, Minoux (1978), Optimization Techniques,
+    LNCIS 7 (the same choice, for less work). k-center, greedy within twice the best: Gonzalez
     (1985), Theoretical Computer Science 38; for active learning, Sener and Savarese (2018), ICLR.
     Differs from the papers: similarity is the cosine of sentence embeddings; facility location cuts negative ones off.
 
@@ -21,6 +22,7 @@ Example:
 
 from __future__ import annotations
 
+import heapq
 from typing import Literal
 
 import numpy as np
@@ -30,7 +32,7 @@ from symbio_lab.errors import DataError
 
 Rule = Literal["facility_location", "k_center", "first"]
 MOST_POINTS = 4096
-"""Beyond this many, the matrix of similarities is of the first ones only: 64 MiB of single precision."""
+"""Beyond this many, only the first are chosen from: the matrix of similarities takes 64 MiB, in single precision."""
 
 
 def representatives(
@@ -58,18 +60,24 @@ def representatives(
     similarity = points @ points.T
     if rule == "k_center":
         return _k_center(similarity, count)
-    return _facility_location(np.maximum(similarity, 0.0), count)
+    return _facility_location(np.maximum(similarity, 0.0, out=similarity), count)
 
 
 def _facility_location(similarity: NDArray[np.float32], count: int) -> tuple[int, ...]:
     served = np.zeros(len(similarity), dtype=np.float32)
     chosen: list[int] = []
-    for _ in range(count):
-        gain = np.maximum(similarity - served, 0.0).sum(axis=1, dtype=np.float64)
-        gain[chosen] = -1.0
-        best = int(gain.argmax())
+    # Gains only fall as others are chosen, so a gain worked out earlier is an upper bound: what is still on top when
+    # worked out anew is the best. Ties go to the first row.
+    heap = [(-float(row.sum(dtype=np.float64)), i, 0) for i, row in enumerate(similarity)]
+    heapq.heapify(heap)
+    while len(chosen) < count:
+        _, best, of_round = heapq.heappop(heap)
+        if of_round < len(chosen):
+            gain = float(np.maximum(similarity[best] - served, 0.0).sum(dtype=np.float64))
+            heapq.heappush(heap, (-gain, best, len(chosen)))
+            continue
         chosen.append(best)
-        served = np.maximum(served, similarity[best])
+        np.maximum(served, similarity[best], out=served)
     return tuple(chosen)
 
 

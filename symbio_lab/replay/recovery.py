@@ -31,8 +31,8 @@ def stretches(result: ReplayResult) -> tuple[Stretch, ...]:
 
     After healing, requests that the healer was given, or near duplicates of them, do not count.
     """
-    failed, shifted = np.array(result.failed), np.array(result.shifted)
-    position, given = np.arange(len(failed)), np.array(result.seen_in_healing)
+    failed, shifted = (np.array(rows, dtype=np.bool_) for rows in (result.failed, result.shifted))
+    position, given = np.arange(len(failed)), np.array(result.seen_in_healing, dtype=np.bool_)
     end = len(failed) if result.healed_at is None else result.healed_at
     parts = [
         _stretch("before the shift", position < result.shift_at, failed, shifted),

@@ -2,7 +2,7 @@
 
 Nothing is carried by hand: what the model answers goes to the prediction store, the ground truth follows after
 ``label_delay`` requests, the monitor sees outcomes as they become known, patterns are found in what the store returns,
-and the healed model answers the rest of the stream.
+and the healed model answers the rest of the stream. Whether an answer is right, the model's own rule says, everywhere.
 
 Flow: replay/stream.py -> monitor/streams.py -> monitor/slices.py -> monitor/extraction.py -> advice -> pipeline.py
 """
@@ -10,6 +10,7 @@ Flow: replay/stream.py -> monitor/streams.py -> monitor/slices.py -> monitor/ext
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,23 +19,26 @@ from numpy.typing import NDArray
 
 from symbio_lab.advice.evaluations import signed_evidence
 from symbio_lab.advice.recommending import recommend
-from symbio_lab.advice.triggers import PastAction, decide_trigger
+from symbio_lab.advice.triggers import PastAction, Trigger, decide_trigger
 from symbio_lab.budget import Budget
 from symbio_lab.deployment.registry import ModelRegistry
+from symbio_lab.errors import EmptySliceError
 from symbio_lab.events import BuildProgress, Listener, emit
 from symbio_lab.marketplace.client import MarketplaceClient
 from symbio_lab.monitor.detectors.alarm import Alarm, Stream
 from symbio_lab.monitor.detectors.calibration import CalibrationDetector
-from symbio_lab.monitor.detectors.mmd import Mmd
-from symbio_lab.monitor.extraction import ExtractionSettings, GateNeeds, extract_suite
+from symbio_lab.monitor.extraction import ExtractionSettings, extract_suite
 from symbio_lab.monitor.health import assess_health
 from symbio_lab.monitor.naming import described, main_slice, pattern_of
 from symbio_lab.monitor.predicates import Predicate
 from symbio_lab.monitor.slices import SliceSettings, find_slices
-from symbio_lab.monitor.stored_traffic import recent_traffic
+from symbio_lab.monitor.stored_traffic import WINDOW_ROWS, recent_traffic
 from symbio_lab.monitor.streams import StreamMonitor
-from symbio_lab.pipeline import Deploying, heal
+from symbio_lab.monitor.traffic import Traffic
+from symbio_lab.pipeline import Deploying, Healed, heal
 from symbio_lab.records import PredictionRecord, SearchQuery
+from symbio_lab.replay.acting import ACTIONS, allowed_strategy, gate_needs, gate_of_one_run, route_of, surgery_evidence
+from symbio_lab.replay.looking import NUM_REFERENCE, InputShift, LookSchedule
 from symbio_lab.replay.story import ReplayResult, ReplaySettings
 from symbio_lab.replay.stream import Request
 from symbio_lab.scenarios.world import World
@@ -47,9 +51,6 @@ BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 """When the first request comes in."""
 STEP_S = 12
 """Seconds from one request to the next: by this clock triggers cool down."""
-NUM_REFERENCE = 500
-"""Requests of either side that are compared for a shift of the inputs."""
-SHIFT_ALPHA = 0.01
 MIN_FAILURES = 8
 """Failures of a pattern below which no incident is drawn from it."""
 Embed = Callable[[Sequence[str]], NDArray[np.floating]]
@@ -114,6 +115,9 @@ class _Replay:
         self.vectors: dict[str, NDArray[np.floating]] = {}
         self.embed = embed
         self.past: list[PastAction] = []
+        self.runs: list[Healed] = []
+        self.schedule = LookSchedule()
+        self.input_shift = InputShift(seed=settings.plan.seed)
         self.open_alarms: dict[Stream, Alarm] = {}
         # The latest alarm of each stream that nobody dealt with.
         self.result = ReplayResult(len(stream), settings.plan.at, seen_in_healing=[False] * len(stream))
@@ -124,11 +128,14 @@ class _Replay:
         for start in range(0, len(self.stream), size):
             self._answer(self.stream[start : start + size])
             self._learn(self.position - self.settings.label_delay)
-            if self.open_alarms and self.result.healed_at is None:
+            if self.schedule.due():
                 self._look()
             if self.position * 10 // len(self.stream) > start * 10 // len(self.stream):
                 emit(self.listener, BuildProgress("stream", self.position, len(self.stream)))
+        num_known = self.num_known
         self._learn(len(self.stream))
+        if self.schedule.is_open and self.num_known > num_known:
+            self._look()
         return self.result
 
     def _now(self) -> datetime:
@@ -140,7 +147,7 @@ class _Replay:
     def _answer(self, requests: Sequence[Request]) -> None:
         """Let the deployed model answer and record what it said."""
         found = self.registry.predict(self.settings.tenant, self.model_id, [r.sample.text for r in requests])
-        records = []
+        records, revision = [], self._revision()
         for place, (request, output) in enumerate(zip(requests, found.outputs, strict=True)):
             records.append(
                 PredictionRecord(
@@ -150,7 +157,7 @@ class _Replay:
                     actual_output=output,
                     domain=request.sample.domain,
                     tenant=self.settings.tenant,
-                    model_revision=self.world.model.digest,
+                    model_revision=revision,
                     confidence=float(found.confidences[place]),
                     observed_at=(BEGUN + timedelta(seconds=STEP_S * (self.position + place))).strftime(
                         "%Y-%m-%dT%H:%M:%SZ"
@@ -163,6 +170,11 @@ class _Replay:
             self.confidences.append(float(found.confidences[place]))
         self.position += len(requests)
         self.predictions.append(records)
+
+    def _revision(self) -> str:
+        """Return which model answers: the base's digest, and the live patch's."""
+        patch = self.registry.live_patch(self.settings.tenant, self.model_id)
+        return self.world.model.digest + (f"+{patch.digest}" if patch is not None else "")
 
     def _learn(self, upto: int) -> None:
         """Take in the ground truth of requests up to a position, and show the outcomes to the monitor."""
@@ -178,21 +190,41 @@ class _Replay:
             if alarms:
                 self.result.alarms += alarms
                 self.result.num_alarms_before_shift += i < self.result.shift_at
-                self.open_alarms.update({alarm.stream: alarm for alarm in alarms})
-                self.result.alarm_at = self.result.alarm_at or i + 1
+                if self.result.alarm_at is None:
+                    self.result.alarm_at, self.result.alarm_known_at = i + 1, self.position
+                if self.result.healed_at is None:
+                    self.open_alarms.update({alarm.stream: alarm for alarm in alarms})
+                    self.schedule.alarm()
         self.num_known = due.stop
 
     def _look(self) -> None:
         """Look for a pattern in the latest traffic, and do what the policy lets happen."""
-        self.result.num_looks += 1
-        traffic, _ = recent_traffic(self.reader, num_rows=self.settings.window, labelled=True)
-        if not traffic.failed.any():
-            return
-        vectors = self._embedded(traffic.texts)
-        search = find_slices(traffic, vectors, settings=SliceSettings(seed=self.settings.plan.seed))
-        self.result.search = search
-        reference = self.monitor.reference_rate(Stream("overall"))
         result = self.result
+        result.num_looks += 1
+        # The newest requests have no ground truth yet: as many more are read.
+        traffic = self._traffic(self.settings.window + self.settings.label_delay)
+        found = self._search(traffic) if traffic.failed.any() else False
+        advised = result.trigger.advice if result.trigger is not None else None
+        if result.healed_at is None:
+            self.schedule.looked(found=found, awaiting=advised is not None and advised.action == "collect")
+        if not self.schedule.is_open:
+            self.open_alarms.clear()
+
+    def _traffic(self, num_rows: int = WINDOW_ROWS) -> Traffic:
+        """Return those of the newest answers whose ground truth is known."""
+        traffic, _ = recent_traffic(self.reader, num_rows=num_rows, labelled=True)
+        # The store compares texts; the model may take more than one text for right. Ids are positions.
+        failed = np.array([self.result.failed[int(place)] for place in traffic.ids], dtype=np.bool_)
+        return replace(traffic, failed=failed & traffic.labelled)
+
+    def _search(self, traffic: Traffic) -> bool:
+        """Search the latest traffic, act on what is found, and return whether a pattern is confirmed."""
+        model = self.world.model
+        vectors = self._embedded(traffic.texts)
+        by_label = model.task_type == "text_classification"
+        search = find_slices(traffic, vectors, settings=SliceSettings(seed=self.settings.plan.seed, labels=by_label))
+        reference, result = self.monitor.reference_rate(Stream("overall")), self.result
+        result.search = search
         result.health = assess_health(
             traffic,
             reference_rate=reference,
@@ -202,25 +234,31 @@ class _Replay:
         )
         worst = main_slice(search)
         if worst is None or worst.support < MIN_FAILURES:
-            return
-        model = self.world.model
+            return worst is not None
         pattern = pattern_of(worst, traffic, model.task_type)
-        result.pattern, result.pattern_at = pattern, result.pattern_at or self.position
+        if result.pattern is None or result.pattern.description != pattern.description:
+            result.pattern_at = self.position
+        result.pattern = pattern
         # Controls need more traffic than the pattern: everything that is stored.
-        everything, _ = recent_traffic(self.reader, labelled=True)
+        everything = self._traffic()
         every_vector = self._embedded(everything.texts)
         named = isinstance(worst.rule, Predicate) and worst.rule.kind == "domain"
         domain = worst.rule.value if isinstance(worst.rule, Predicate) and named else "traffic"
-        extraction = extract_suite(
-            everything,
-            worst.contains(everything, every_vector),
-            every_vector,
-            task_type=model.task_type,
-            labels=model.labels,
-            domain=domain,
-            description=pattern.description,
-            settings=ExtractionSettings(needs=self._needs(), seed=self.settings.plan.seed),
-        )
+        try:
+            extraction = extract_suite(
+                everything,
+                worst.contains(everything, every_vector),
+                every_vector,
+                task_type=model.task_type,
+                labels=model.labels,
+                domain=domain,
+                description=pattern.description,
+                settings=ExtractionSettings(needs=gate_needs(self.settings), seed=self.settings.plan.seed),
+            )
+        except EmptySliceError:
+            # Too few rows for an incident of this pattern: they come with later requests.
+            result.extraction, result.advice, result.trigger = None, (), None
+            return True
         result.extraction = described(extraction, worst)
         task = result.extraction.suite.task
         # Advice and healer search with the same words.
@@ -232,32 +270,29 @@ class _Replay:
             pattern,
             candidates=candidates,
             evaluations=signed_evidence(self.market, candidates),
+            earlier=surgery_evidence(self.runs, by=self.settings.tenant),
             shortfall=result.extraction.shortfall,
             gate_forwards=float(len(task.selection) + len(task.control_selection)),
         )
         result.trigger = decide_trigger(
             result.health, result.advice, policy=self.settings.trigger, now=self._now(), past=self.past
         )
+        if result.trigger.decision == "start" and len(result.attempts) >= self.settings.max_attempts:
+            reason = f"{self.settings.max_attempts} healing runs were declared beforehand, and there have been so many"
+            result.trigger = Trigger("hold", result.trigger.advice, reason)
         if self.settings.heal and result.trigger.decision == "start":
             self._heal()
+        return True
 
     def _shifts(self, latest: NDArray[np.floating]) -> list[str]:
         """Return what else has moved: confidences, and the inputs against the first ones."""
         found = []
         if self.calibration_at is not None:
             found.append(f"confidences are too high for what is right since request {self.calibration_at}")
-        first = [request.sample.text for request in self.stream[: min(NUM_REFERENCE, self.settings.plan.at)]]
-        tested = Mmd(seed=self.settings.plan.seed).compare(self._embedded(first), latest[-NUM_REFERENCE:])
-        if tested.p_value <= SHIFT_ALPHA:
-            found.append(
-                f"the inputs have shifted: {tested.name} p = {tested.p_value:.3f} "
-                f"(first {tested.n_reference} against latest {tested.n_current})"
-            )
-        return found
-
-    def _needs(self) -> GateNeeds:
-        gate = self.settings.gate
-        return GateNeeds(gate.min_fix_rate, gate.max_negative_flip_rate, gate.alpha, min_controls=gate.min_controls)
+        # At first there are fewer than twice as many: then half of them on either side, so that none stands on both.
+        num_rows = min(NUM_REFERENCE, self.num_known // 2)
+        first = [request.sample.text for request in self.stream[:num_rows]]
+        return found + self.input_shift.compare(self._embedded(first), latest[-num_rows:]) if num_rows else found
 
     def _heal(self) -> None:
         result = self.result
@@ -273,10 +308,10 @@ class _Replay:
             self.world.model,
             suite.task,
             store=self.patches,
-            strategy=self.settings.strategy,
+            strategy=allowed_strategy(self.settings.trigger, self.settings.strategy),
             market=self.market,
             budget=Budget(forwards_equivalent=self.world.recipe.budget_forwards),
-            gate=self.settings.gate,
+            gate=gate_of_one_run(self.settings),
             seed=self.settings.plan.seed,
             lora=self.world.recipe.lora,
             deploying=Deploying(self.registry, self.ledger, self.settings.tenant, self.model_id, now),
@@ -284,13 +319,15 @@ class _Replay:
             issued=now,
         )
         spent = healed.outcome.cost.total("forwards_equivalent")
-        self.past.append(PastAction(result.trigger.advice.action, self._now(), spent, result.pattern.pattern_id))
+        action = ACTIONS.get(route_of(healed), result.trigger.advice.action)
+        self.past.append(PastAction(action, self._now(), spent, result.pattern.pattern_id))
+        self.runs.append(healed)
         result.healed = healed
         result.attempts.append((self.position, healed.outcome.status))
         if healed.deployment is None or healed.deployment.stage != "live":
             return
         result.healed_at = self.position
-        self.open_alarms.clear()
+        self.schedule.close()
         task = suite.task
         given = (*task.repair, *task.selection, *task.replay, *task.control_selection)
         self._mark({sample.text for sample in given})

@@ -24,6 +24,8 @@ from symbio_lab.trust.policy import TrustPolicy
 
 CHART = "stream.png"
 """Name of the picture in the folder of a run."""
+STORE = "replay.db"
+"""Name of the run's store; the lab's own has another name, so no run begins it anew, whatever its folder."""
 
 
 def run_replay(
@@ -56,7 +58,7 @@ def run_replay(
     name = f"{scenario.replace('/', '~')}-{content_id([watched, pool])[:12]}"
     folder = out or settings.home / "replays" / name
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("store.db*"):
+    for old in folder.glob(f"{STORE}*"):
         old.unlink()
     embed = SentenceEmbedder()
     market = NO_MARKET if pool == "none" else market_of_pool(world.pool(pool))  # type: ignore[arg-type]
@@ -67,7 +69,7 @@ def run_replay(
         settings=watched,
         market=client or MarketplaceClient([], TrustPolicy(), settings.patches, NOW, embed),
         embed=embed,
-        database=Database(folder / "store.db"),
+        database=Database(folder / STORE),
         patches=settings.patches,
         listener=listener,
     )

@@ -6,6 +6,7 @@ from symbio_lab.display.bundles import Bundle
 from symbio_lab.display.numbers import plural
 from symbio_lab.display.prose import code, esc, prose, strong
 from symbio_lab.display.table import Cell, Column, TableRow, table
+from symbio_lab.monitor.detectors.alarm import Alarm
 from symbio_lab.monitor.naming import excess_failures
 from symbio_lab.records import Interval
 from symbio_lab.replay.recovery import stretches
@@ -13,7 +14,6 @@ from symbio_lab.replay.story import ReplayResult
 
 MOST_ADVICE = 5
 """Pieces of advice shown."""
-NO_PATTERN = "No pattern was looked for: nothing had raised an alarm."
 
 
 def alarm_words(result: ReplayResult) -> Bundle:
@@ -21,12 +21,17 @@ def alarm_words(result: ReplayResult) -> Bundle:
     if result.alarm_at is None:
         return prose("Nothing raised an alarm.", tone="headline")
     first = result.alarms[0]
-    name = f"{first.stream.kind} {first.stream.value}".strip()
+    before = (
+        f"Before the shift there were {plural(result.num_alarms_before_shift, 'alarm')} in {result.shift_at} requests."
+    )
+    if result.alarm_at > result.shift_at:
+        return prose(f"The alarm {_came(first, result.shift_at)}. {before}", tone="headline")
+    after = next((alarm for alarm in result.alarms if alarm.at_event > result.shift_at), None)
+    words = (
+        "After the shift there was none." if after is None else f"The first after it {_came(after, result.shift_at)}."
+    )
     return prose(
-        f"The alarm came at request {strong(result.alarm_at)}, {result.alarm_at - result.shift_at} requests after the "
-        f"shift: of the latest {first.recent_n} answers of stream {code(name)}, {_percent(first.recent_rate)} were "
-        f"wrong, where {_percent(first.reference_rate)} had been normal. Before the shift there were "
-        f"{plural(result.num_alarms_before_shift, 'alarm')} in {result.shift_at} requests.",
+        f"The first alarm came at request {strong(result.alarm_at)}, before the shift. {words} {before}",
         tone="headline",
     )
 
@@ -34,14 +39,14 @@ def alarm_words(result: ReplayResult) -> Bundle:
 def health_words(result: ReplayResult) -> Bundle:
     """Return the model's state and its evidence."""
     if result.health is None:
-        return prose(NO_PATTERN)
+        return prose(_not_looked_for(result))
     return prose(f"The model is {strong(result.health.state)}.", *(esc(text) for text in result.health.evidence))
 
 
 def patterns_table(result: ReplayResult) -> Bundle:
     """Return all patterns of the latest look, with failure rates on the half that was not searched."""
     if result.search is None:
-        return prose(NO_PATTERN)
+        return prose(_not_looked_for(result))
     rows: list[TableRow] = [
         [
             Cell(one.description, is_strong=one.confirmed),
@@ -69,7 +74,8 @@ def patterns_table(result: ReplayResult) -> Bundle:
 def samples_table(result: ReplayResult) -> Bundle:
     """Return the splits that were drawn from the traffic, and what the gate still lacks."""
     if result.extraction is None:
-        return prose("No incident was drawn: no pattern was confirmed.")
+        why = "no pattern was confirmed" if result.pattern is None else "the pattern has too few samples"
+        return prose(f"No incident was drawn: {why}.")
     task, judge = result.extraction.suite.task, result.extraction.suite.judge
     rows: list[TableRow] = [
         ["repair", str(len(task.repair)), "failures of the slice, chosen to stand for all of them"],
@@ -131,6 +137,20 @@ def outcome_words(result: ReplayResult) -> Bundle:
         f"{code(outcome.route)}.",
         esc("Earlier runs: " + "; ".join(earlier) + ".") if earlier else "",
         tone="headline",
+    )
+
+
+def _not_looked_for(result: ReplayResult) -> str:
+    why = "nothing had raised an alarm" if result.alarm_at is None else "no wrong answer was known after the alarm"
+    return f"No pattern was looked for: {why}."
+
+
+def _came(alarm: Alarm, shift_at: int) -> str:
+    name = f"{alarm.stream.kind} {alarm.stream.value}".strip()
+    return (
+        f"came at request {strong(alarm.at_event)}, {plural(alarm.at_event - shift_at, 'request')} after the shift: of "
+        f"the latest {alarm.recent_n} answers of stream {code(name)}, {_percent(alarm.recent_rate)} were wrong, where "
+        f"{_percent(alarm.reference_rate)} had been normal"
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from symbio_lab.advice.recommending import Advice
 from symbio_lab.advice.triggers import Trigger, TriggerPolicy
 from symbio_lab.deployment.gate import GatePolicy
+from symbio_lab.errors import ConfigError
 from symbio_lab.monitor.detectors.alarm import Alarm
 from symbio_lab.monitor.extraction import Extraction
 from symbio_lab.monitor.health import Health
@@ -24,6 +25,7 @@ class ReplaySettings:
     heal: bool = False
     """Whether advice is carried out; False stops at the proposal."""
     strategy: str = "marketplace_first"
+    """Carried out where the trigger's policy allows both adopting and operating."""
     batch: int = 50
     """Requests between two looks."""
     label_delay: int = 0
@@ -32,8 +34,21 @@ class ReplaySettings:
     """Latest requests in which patterns are looked for."""
     false_alarms_per_10k: float = 1.0
     gate: GatePolicy = field(default_factory=GatePolicy)
+    max_attempts: int = 2
+    """Healing runs at most; each asks the gate at this part of its alpha."""
     trigger: TriggerPolicy = field(default_factory=lambda: TriggerPolicy(approval="automatic"))
     tenant: str = "replay"
+
+    def __post_init__(self) -> None:
+        """Refuse impossible settings, all at once.
+
+        Raises:
+            ConfigError: a number is out of range.
+        """
+        least = {"batch": 1, "label_delay": 0, "window": 1, "max_attempts": 1}
+        problems = [f"{name} must be at least {low}" for name, low in least.items() if getattr(self, name) < low]
+        if problems:
+            raise ConfigError(problems)
 
 
 @dataclass(slots=True)
@@ -50,9 +65,11 @@ class ReplayResult:
     """Whether the healer was given the request or a near duplicate, (N,); recovery is stated without these."""
     alarms: list[Alarm] = field(default_factory=list)
     alarm_at: int | None = None
-    """Request at which the first alarm was raised."""
+    """Request that raised the first alarm."""
+    alarm_known_at: int | None = None
+    """Request after which the first alarm was known: the ground truth had come in."""
     pattern_at: int | None = None
-    """Request after which the pattern was confirmed."""
+    """Request after which the pattern, as it is described now, was first confirmed."""
     healed_at: int | None = None
     """Request after which the deployed patch answers."""
     pattern: FailurePattern | None = None

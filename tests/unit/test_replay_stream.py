@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
+import numpy as np
 import pytest
 
+from symbio_lab.advice.triggers import TriggerPolicy
+from symbio_lab.deployment.gate import GATE_POLICIES, Verdict
 from symbio_lab.display.charts import MIME
 from symbio_lab.display.stream import rolling_rates, stream_chart
 from symbio_lab.errors import ConfigError, UnknownDatasetError
+from symbio_lab.monitor.detectors.alarm import Alarm, Stream
+from symbio_lab.pipeline import Healed
+from symbio_lab.records import Attempt, Cost, HealingOutcome, Patch, PhaseCost
+from symbio_lab.replay.acting import allowed_strategy, gate_needs, route_of, surgery_evidence
+from symbio_lab.replay.looking import MOST_FRUITLESS, MOST_TESTS, InputShift, LookSchedule
 from symbio_lab.replay.recovery import stretches
-from symbio_lab.replay.story import ReplayResult
+from symbio_lab.replay.showing import alarm_words, patterns_table
+from symbio_lab.replay.story import ReplayResult, ReplaySettings
 from symbio_lab.replay.stream import StreamPlan
 
 
@@ -81,3 +94,105 @@ def test_recovery_leaves_out_what_the_healer_was_given() -> None:
     assert result.status == "no_pattern"
     assert len(stretches(ReplayResult(200, 100, [False] * 200, [False] * 200, [False] * 200))) == 2
     assert ReplayResult(0, 0).status == "no_alarm"
+
+
+def alarm(at: int) -> Alarm:
+    return Alarm(Stream("overall"), at, at, 9.0, 8.0, 0.05, 0.4, 30, at - 10)
+
+
+def test_alarms_are_told_as_they_came() -> None:
+    late = ReplayResult(300, 100, alarms=[alarm(140)], alarm_at=140)
+    assert "40 requests after the shift" in str(alarm_words(late))
+    early = replace(late, alarms=[alarm(60), alarm(130)], alarm_at=60, num_alarms_before_shift=1)
+    text = str(alarm_words(early))
+    assert "before the shift" in text
+    assert "The first after it came at request" in text
+    assert "30 requests after the shift" in text
+    assert "-40" not in text
+    assert "there was none" in str(alarm_words(replace(early, alarms=[alarm(60)])))
+    assert "Nothing raised an alarm" in str(alarm_words(ReplayResult(300, 100)))
+    assert "nothing had raised an alarm" in str(patterns_table(ReplayResult(300, 100)))
+    assert "after the alarm" in str(patterns_table(late))
+
+
+def test_settings_out_of_range_are_refused_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        ReplaySettings(batch=0, label_delay=-1, window=0, max_attempts=0)
+    assert len(caught.value.problems) == 4
+
+
+def looks(batches: int, alarms: Sequence[int], *, found: bool = True, awaiting: bool = False) -> list[int]:
+    schedule, looked = LookSchedule(), []
+    for batch in range(batches):
+        if batch in alarms:
+            schedule.alarm()
+        if schedule.due():
+            looked.append(batch)
+            schedule.looked(found=found, awaiting=awaiting)
+    return looked
+
+
+def test_looks_follow_alarms_at_doubling_intervals() -> None:
+    assert looks(20, []) == []
+    assert looks(20, [2]) == [2, 3, 5, 9, 17]
+    assert looks(20, [2, 6]) == [2, 3, 5, 6, 7, 9, 13]
+    assert looks(8, range(8)) == list(range(8))
+    assert looks(8, [2], awaiting=True) == [2, 3, 4, 5, 6, 7]
+    assert len(looks(2000, [0], found=False)) == MOST_FRUITLESS
+    assert len(looks(20, range(20), found=False)) == 20, "the next alarm begins anew"
+
+
+def test_a_shift_of_the_inputs_is_tested_as_often_as_declared() -> None:
+    rng = np.random.default_rng(0)
+    first, other = rng.normal(size=(60, 4)), rng.normal(size=(60, 4)) + 2.0
+    tested = InputShift(seed=0)
+    assert tested.compare(first[:5], other) == []
+    assert tested.compare(first, rng.normal(size=(60, 4))) == []
+    (sentence,) = tested.compare(first, other)
+    assert "the inputs have shifted: mmd p = 0.0004" in sentence
+    assert tested.compare(first, first) == [sentence], "it stands"
+    used_up = InputShift(seed=0)
+    for _ in range(MOST_TESTS):
+        assert used_up.compare(first[:30], first[30:]) == []
+    assert used_up.compare(first, other) == []
+
+
+def test_what_the_policy_forbids_is_not_carried_out() -> None:
+    def strategy(*allowed: str) -> str:
+        return allowed_strategy(TriggerPolicy(allowed=allowed), "marketplace_first")
+
+    assert [strategy("adopt"), strategy("operate"), strategy("adopt", "operate")] == [
+        "best_single",
+        "surgery_only",
+        "marketplace_first",
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(GATE_POLICIES))
+def test_the_gates_alpha_is_shared_among_runs_and_looks(name: str) -> None:
+    settings = ReplaySettings(gate=GATE_POLICIES[name])
+    needs = gate_needs(settings)
+    assert (needs.alpha, needs.looks) == (0.05 / 2, 2)
+    assert needs.num_failures is not None
+    assert needs.num_controls is not None
+    assert gate_needs(replace(settings, strategy="best_single")).looks == 1
+    assert gate_needs(replace(settings, strategy="noop")).looks == 1
+    assert gate_needs(replace(settings, trigger=TriggerPolicy(allowed=("operate",)))).looks == 1
+
+
+def healing(kind: str, status: str = "undecided") -> Healed:
+    figures = (0.5, 0.3, 0.7, 40, 0.01, 0.0, 0.03, 400)
+    verdict = Verdict("undecided", "undecided", *figures, 2, None, None)
+    attempts = (Attempt("marketplace", "m/p", "rejected"), Attempt(kind, "local/lora", status))  # type: ignore[arg-type]
+    proposed = cast(Patch, SimpleNamespace(patch_id="local/lora"))
+    cost = Cost((("surgery", PhaseCost(forwards_equivalent=5000.0)),))
+    return Healed(HealingOutcome("s", "hybrid", status, proposed, None, "none", attempts, cost, {}), verdict, None)
+
+
+def test_surgery_of_earlier_runs_is_evidence() -> None:
+    (evidence,) = surgery_evidence([healing("surgery"), healing("marketplace")], by="me")
+    assert (evidence.num_fixed, evidence.num_failures) == (20, 40)
+    assert (evidence.num_broken, evidence.num_controls) == (4, 400)
+    assert (evidence.ref, evidence.by, evidence.forwards_equivalent) == ("local/lora", "me", 5000.0)
+    assert route_of(healing("surgery")) == "surgery"
+    assert route_of(healing("surgery", "proposed")) == "marketplace"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from symbio_lab.advice.evaluations import evidence_of
 from symbio_lab.advice.recommending import Advice, FixEvidence, gain_pp, recommend
 from symbio_lab.advice.triggers import PastAction, TriggerPolicy, decide_trigger
 from symbio_lab.errors import ConfigError
 from symbio_lab.monitor.extraction import Shortfall
 from symbio_lab.monitor.health import Health, State
 from symbio_lab.records import Candidate, FailurePattern, Interval
+from symbio_lab.trust.evaluation_statement import EvaluationStatement
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 PATTERN = FailurePattern("travel", ("a",), (), (), 80, 0.8, 0.7, 0.9, outside_rate=0.05, traffic_share=0.2)
@@ -28,10 +31,34 @@ def candidate(ref: str, problem: str | None = None) -> Candidate:
 def test_gain_is_reach_times_fix_rate_less_what_is_broken() -> None:
     gain = gain_pp(PATTERN, [FixEvidence("p", 50, 100, 10, 1000)])
     assert gain is not None
-    assert gain.value == pytest.approx(100 * (0.2 * 0.8 * 0.5 - 0.8 * 0.01))
+    assert gain.value == pytest.approx(100 * (0.2 * 0.8 * 0.5 - 0.8 * 0.95 * 0.01))
     assert gain.low is not None
     assert gain.high is not None
     assert gain.low < gain.value < gain.high
+
+
+def test_only_what_was_right_outside_can_be_broken() -> None:
+    wrong_anyway = replace(PATTERN, outside_rate=1.0)
+    gain = gain_pp(wrong_anyway, [FixEvidence("p", 0, 100, 1000, 1000)])
+    assert gain is not None
+    assert (gain.value, gain.low) == (0.0, 0.0)
+    unknown = gain_pp(replace(PATTERN, outside_rate=None), [FixEvidence("p", 0, 100, 1000, 1000)])
+    assert unknown is not None
+    assert unknown.value == pytest.approx(-80.0)
+
+
+def test_an_evaluation_that_shows_harm_counts_as_harm() -> None:
+    said = EvaluationStatement("a/b", "0" * 64, "1" * 64, "2" * 64, "3" * 64, 200, 900_000, 400_000, "")
+    evidence = evidence_of("a/b", said)
+    assert (evidence.num_fixed, evidence.num_failures) == (0, 20)
+    assert (evidence.num_broken, evidence.num_controls) == (100, 180)
+    gain = gain_pp(PATTERN, [evidence])
+    assert gain is not None
+    assert gain.value is not None
+    assert gain.value < 0
+    advice = recommend(health(), PATTERN, candidates=[candidate("a/b")], evaluations=[evidence])[-1]
+    assert (advice.action, advice.ref) == ("adopt", "a/b"), "it comes last"
+    assert "what they evaluated need not be this pattern" in advice.reasons
 
 
 def test_evaluations_are_pooled_and_none_gives_no_gain() -> None:
@@ -91,6 +118,16 @@ def test_the_best_allowed_advice_starts() -> None:
     only = TriggerPolicy(approval="automatic", allowed=("operate",))
     assert decide_trigger(health(), [ADOPT, OPERATE], policy=only, now=NOW).advice == OPERATE
     assert decide_trigger(health(), [ADOPT], policy=TriggerPolicy(), now=NOW).decision == "ask"
+
+
+def test_what_was_measured_to_bring_nothing_is_not_started() -> None:
+    harmful = Advice("adopt", "bad", Interval(-3.0, -5.0, 0.0, 50), 2000.0, ("why",))
+    assert decide_trigger(health(), [harmful, OPERATE], policy=AUTOMATIC, now=NOW).advice == OPERATE
+    none_left = decide_trigger(health(), [harmful], policy=AUTOMATIC, now=NOW)
+    assert (none_left.decision, none_left.advice) == ("hold", harmful)
+    assert "no gain" in none_left.reason
+    unsure = Advice("adopt", "p", Interval(-1.0, -5.0, 0.5, 50), 2000.0, ("why",))
+    assert decide_trigger(health(), [unsure], policy=AUTOMATIC, now=NOW).decision == "start"
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from symbio_lab.deployment.gate import GATE_POLICIES
 from symbio_lab.errors import DataError, EmptySliceError, LeakageError
+from symbio_lab.failures.grouping import near_duplicate_groups
 from symbio_lab.failures.splitting import check_disjoint
-from symbio_lab.monitor.extraction import Extraction, ExtractionSettings, GateNeeds, extract_suite
+from symbio_lab.monitor.extraction import FLIP_SHARE, Extraction, ExtractionSettings, GateNeeds, extract_suite
 from symbio_lab.monitor.naming import described, main_slice
 from symbio_lab.monitor.representative import representatives
 from symbio_lab.monitor.slices import SliceSettings, find_slices
@@ -88,6 +90,26 @@ def test_a_near_duplicate_of_the_slice_is_no_control() -> None:
     assert traffic.texts[9] not in {s.text for s in (*everywhere, *judge.control_holdout)}
 
 
+def test_a_text_that_lies_inside_once_belongs_to_the_slice() -> None:
+    traffic, inside, vectors = world()
+    again = 1000  # The text of a row outside comes again, this time inside (another channel, say).
+    twice = traffic.take(np.array([*range(len(traffic)), again]))
+    found = extract_suite(
+        twice,
+        np.array([*inside, True]),
+        np.concatenate([vectors, vectors[again : again + 1]]),
+        task_type="text_classification",
+        labels=["pay"],
+        domain="t",
+        description="d",
+    )
+    task, judge = found.suite.task, found.suite.judge
+    controls = {s.text for s in (*task.replay, *task.control_selection, *judge.control_holdout)}
+    assert traffic.texts[again] not in controls
+    group = near_duplicate_groups(traffic.texts)
+    assert not {text for text, g in zip(traffic.texts, group, strict=True) if g == group[again]} & controls
+
+
 def test_labels_decide_the_shift() -> None:
     assert extract(labels=["pay", "other", "book"]).suite.task.label_shift == "known"
 
@@ -130,6 +152,40 @@ def test_what_is_missing_is_said() -> None:
     assert not hopeless.enough
 
 
+@pytest.mark.parametrize("name", sorted(GATE_POLICIES))
+def test_every_gate_policy_can_accept_what_is_assumed(name: str) -> None:
+    gate = GATE_POLICIES[name]
+    needs = GateNeeds(gate.min_fix_rate, gate.max_negative_flip_rate, gate.alpha / 4, min_controls=gate.min_controls)
+    assert needs.num_failures is not None
+    assert needs.num_controls is not None
+    traffic, inside, vectors = world(num_inside=300, num_outside=6000)
+    found = extract_suite(
+        traffic,
+        inside,
+        vectors,
+        task_type="text_classification",
+        labels=["pay"],
+        domain="t",
+        description="d",
+        settings=ExtractionSettings(needs=needs, n_selection=4),
+    )
+    assert found.shortfall.possible
+    assert found.shortfall.enough, "sizes grow with the gate's needs"
+    assert not extract(ExtractionSettings(needs=GateNeeds(assumed_flip_rate=0.05))).shortfall.possible
+
+
+def test_the_flip_bound_needs_controls_that_the_base_answers_rightly() -> None:
+    traffic, inside, vectors = world(num_outside=1500)
+    given = {"task_type": "text_classification", "labels": ["pay"], "domain": "t", "description": "d"}
+    usual = extract_suite(traffic, inside, vectors, **given).shortfall  # type: ignore[arg-type]
+    wrong = traffic.failed | (np.arange(len(traffic)) % 3 > 0)
+    often_wrong = extract_suite(replace(traffic, failed=wrong), inside, vectors, **given).shortfall  # type: ignore[arg-type]
+    assert usual.num_controls == 0
+    assert often_wrong.num_controls > 0, "two in three controls say nothing of flips"
+    many = ExtractionSettings(needs=GateNeeds(min_controls=5000))
+    assert extract(many).shortfall.num_controls > 4000, "the least number counts all controls"
+
+
 def test_with_the_needed_samples_the_gate_accepts_as_often_as_promised() -> None:
     needs = GateNeeds()
     assert needs.num_failures is not None
@@ -145,7 +201,7 @@ def test_with_the_needed_samples_the_gate_accepts_as_often_as_promised() -> None
         if clopper_pearson_lower(k, n, level) >= needs.min_fix_rate
     )
     flips = sum(
-        binom.pmf(k, m, needs.assumed_flip_rate)
+        binom.pmf(k, m, FLIP_SHARE * needs.max_negative_flip_rate)
         for k in range(m + 1)
         if clopper_pearson_upper(k, m, level) <= needs.max_negative_flip_rate
     )
@@ -201,6 +257,22 @@ def test_representatives_reach_every_cluster(rule: str) -> None:
     assert {int(cluster[i]) for i in chosen} == set(range(8))
     assert representatives(points, 8, rule=rule) == chosen  # type: ignore[arg-type]
     assert len(set(representatives(points, 1000, rule=rule))) == len(points)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_lazy_choice_is_the_greedy_choice(seed: int) -> None:
+    points = np.random.default_rng(seed).normal(size=(120, 6)).astype(np.float32)
+    points[60:90] = points[:30]  # Ties.
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    similarity = np.maximum(points @ points.T, 0.0)
+    served = np.zeros(len(points), dtype=np.float32)
+    chosen: list[int] = []
+    for _ in range(120):
+        gain = np.array([np.maximum(row - served, 0.0).sum(dtype=np.float64) for row in similarity])
+        gain[chosen] = -1.0
+        chosen.append(int(gain.argmax()))
+        served = np.maximum(served, similarity[chosen[-1]])
+    assert representatives(points, 120) == tuple(chosen)
 
 
 def test_the_first_come_first_and_wrong_questions_are_refused() -> None:
