@@ -10,6 +10,8 @@ import pytest
 
 from symbio_lab.kernels.executing import execute_notebook
 
+# Trains a base and embeds a stream: 80 s of one core. The library behind it is tested on the tiny world every time.
+pytestmark = pytest.mark.slow
 PARAMETERS = {
     "dataset": "helpdesk",
     "shift": "domain:warranty",
