@@ -13,16 +13,15 @@ import csv
 import gzip
 import math
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from symbio_lab.codec import strict_loads
-from symbio_lab.errors import DataError, EmptySliceError, MissingColumnsError, MissingExtraError, StorageError
+from symbio_lab.errors import DataError, EmptySliceError, MissingColumnsError, MissingExtraError
 from symbio_lab.failures.dataset import Origin
+from symbio_lab.failures.file_errors import file_errors
 from symbio_lab.failures.grouping import with_groups
 from symbio_lab.failures.hub import load_hub_rows
 from symbio_lab.records import Sample
@@ -122,7 +121,7 @@ def read_table(
             )
             for where, row in _picked(rows, columns)
         )
-        with _reading(path.name):
+        with file_errors(path.name):
             kept, count = _evenly(read, max_rows, seed)
         samples += kept
         num_read += count
@@ -168,17 +167,6 @@ def _cell(row: Mapping[str, Any], column: str, where: str) -> str:
 def _optional(row: Mapping[str, Any], column: str | None) -> str:
     value = row[column] if column else None
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """Turn the errors of file readers into ours."""
-    try:
-        yield
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{name} is not a whole gzip file: {error}", hint="compress or copy it again") from error
-    except OSError as error:
-        raise StorageError(f"cannot read {name}: {error.strerror or error}") from error
 
 
 def _file_rows(path: Path, suffix: str, columns: Sequence[str]) -> _Located:

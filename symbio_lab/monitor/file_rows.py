@@ -10,13 +10,12 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from symbio_lab.errors import DataError, MissingExtraError, StorageError
+from symbio_lab.errors import DataError, MissingExtraError
+from symbio_lab.failures.file_errors import file_errors
 from symbio_lab.monitor.validating import Refusal
 
 MAX_ROW_BYTES = 16 << 20
@@ -42,22 +41,12 @@ def file_rows(path: Path) -> Rows:
         raise DataError(f"no file {path.name!r}", hint="give a path to a table")
     if suffix is None or (suffix == ".parquet" and path.name.endswith(".gz")):
         raise DataError(f"{path.name}: unknown format", hint="use one of: " + ", ".join(FORMATS))
-    with _reading(path.name):
+    with file_errors(path.name):
         if suffix == ".parquet":
             yield from _parquet_rows(path)
             return
         with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as handle:
             yield from FORMATS[suffix](handle, path.name)
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{name} is not a whole gzip file: {error}", hint="compress or copy it again") from error
-    except OSError as error:
-        raise StorageError(f"cannot read {name}: {error.strerror or error}") from error
 
 
 def _lines(handle: IO[bytes] | gzip.GzipFile) -> Iterator[bytes | None]:

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from symbio_lab.monitor.detectors.alarm import Alarm
-from symbio_lab.monitor.naming import excess_failures, is_symptom
+from symbio_lab.monitor.naming import excess_failures
 from symbio_lab.monitor.slices import SliceSearch
 from symbio_lab.monitor.traffic import Traffic
 from symbio_lab.records import Interval
@@ -109,7 +109,7 @@ def assess_health(
 def _pattern_evidence(recent: Traffic, search: SliceSearch | None, policy: HealthPolicy) -> list[tuple[State, str]]:
     if search is None:
         return []
-    asked = [one for one in search.confirmed if not is_symptom(one)]
+    asked = [one for one in search.confirmed if not one.is_symptom]
     if not asked:
         return [
             ("watch", f"a symptom is confirmed: {one.description} ({_percent(one.inside)} wrong)")

@@ -116,16 +116,9 @@ def ingest(
         now_us = store.clock()
         usable: list[PredictionRecord] = []
         places: list[str] = []
-        for item in chunk:
-            tally.num_read += 1
-            row, value = (item.row, item.value) if isinstance(item, Located) else (f"row {tally.num_read}", item)
-            if isinstance(value, Refusal):
-                tally.refuse(value)
-                continue
+        for row, value in tally.located(chunk):
             assert isinstance(value, PredictionRecord)
-            problem = problem_of(value, now_us=now_us, limits=limits)
-            if problem is not None:
-                tally.refuse(Refusal(row, *problem))
+            if not tally.accepts(row, problem_of(value, now_us=now_us, limits=limits)):
                 continue
             plain = with_plain_time(value)
             usable.append(plain if redaction is None else redaction.apply(plain))
@@ -176,16 +169,9 @@ def ingest_labels(
     for chunk in _chunks(labels, chunk_rows):
         usable: list[tuple[str, str]] = []
         places: list[str] = []
-        for item in chunk:
-            tally.num_read += 1
-            row, value = (item.row, item.value) if isinstance(item, Located) else (f"row {tally.num_read}", item)
-            if isinstance(value, Refusal):
-                tally.refuse(value)
-                continue
+        for row, value in tally.located(chunk):
             assert isinstance(value, tuple)
-            problem = problem_of_label(*value, limits=limits)
-            if problem is not None:
-                tally.refuse(Refusal(row, *problem))
+            if not tally.accepts(row, problem_of_label(*value, limits=limits)):
                 continue
             identifier, expected = value
             if redaction is not None:
@@ -230,9 +216,7 @@ def ingest_reports(
         usable = []
         for report in chunk:
             tally.num_read += 1
-            problem = problem_of(report, now_us=store.clock(), limits=limits)
-            if problem is not None:
-                tally.refuse(Refusal(f"row {tally.num_read}", *problem))
+            if not tally.accepts(f"row {tally.num_read}", problem_of(report, now_us=store.clock(), limits=limits)):
                 continue
             usable.append(report if redaction is None else redaction.apply_report(report))
         done = store.append(usable)
@@ -249,6 +233,22 @@ class _Tally:
         self.num_labels = self.num_early_labels = self._num_conflicts = self._num_label_conflicts = 0
         self._by_code: dict[str, int] = {}
         self._kept: list[Refusal] = []
+
+    def located(self, items: Iterable[T | Located]) -> Iterator[tuple[str, T | PredictionRecord | tuple[str, str]]]:
+        """Count items and yield each with its place; what is a refusal already is noted instead."""
+        for item in items:
+            self.num_read += 1
+            row, value = (item.row, item.value) if isinstance(item, Located) else (f"row {self.num_read}", item)
+            if isinstance(value, Refusal):
+                self.refuse(value)
+            else:
+                yield row, value
+
+    def accepts(self, row: str, problem: tuple[str, str] | None) -> bool:
+        """Return whether there is no problem; one that there is, is noted."""
+        if problem is not None:
+            self.refuse(Refusal(row, *problem))
+        return problem is None
 
     def refuse(self, refusal: Refusal) -> None:
         self._by_code[refusal.code] = self._by_code.get(refusal.code, 0) + 1

@@ -12,7 +12,7 @@ from dataclasses import replace
 from symbio_lab.errors import EmptySliceError
 from symbio_lab.monitor.extraction import Extraction
 from symbio_lab.monitor.patterns import NUM_EXEMPLARS, typical_words
-from symbio_lab.monitor.predicates import SYMPTOMS, Predicate
+from symbio_lab.monitor.predicates import Predicate
 from symbio_lab.monitor.slices import Slice, SliceSearch
 from symbio_lab.monitor.traffic import Traffic
 from symbio_lab.records import FailurePattern, SearchQuery, TaskType
@@ -101,11 +101,6 @@ def query_for(
     )
 
 
-def is_symptom(one: Slice) -> bool:
-    """Return whether a slice says how the model failed, not what it was asked."""
-    return isinstance(one.rule, Predicate) and one.rule.kind in SYMPTOMS
-
-
 def excess_failures(one: Slice) -> float:
     """Return how many failures there are inside beyond what the rate outside would give."""
     return one.support - len(one.members) * (one.outside.value or 0.0)
@@ -116,5 +111,5 @@ def main_slice(search: SliceSearch) -> Slice | None:
 
     A symptom (low confidence, a wrong answer given too often) names no input that a patch could be made for.
     """
-    asked = [one for one in search.confirmed if not is_symptom(one)]
+    asked = [one for one in search.confirmed if not one.is_symptom]
     return max(asked, key=lambda one: (excess_failures(one), -one.p_value), default=None)

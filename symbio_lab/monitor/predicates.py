@@ -136,6 +136,15 @@ class Predicate:
         raise DataError(f"no predicate is called {self.kind!r}")
 
 
+def is_symptom(rule: object) -> bool:
+    """Return whether a rule says how the model failed, not what it was asked.
+
+    >>> is_symptom(Predicate("answered", "refund")), is_symptom(Predicate("expected", "refund"))
+    (True, False)
+    """
+    return isinstance(rule, Predicate) and rule.kind in SYMPTOMS
+
+
 @dataclass(frozen=True, slots=True)
 class Predicates:
     """Candidate predicates and where they hold."""

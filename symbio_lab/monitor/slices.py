@@ -38,7 +38,7 @@ from symbio_lab.monitor.clusters import Neighbourhood, Vectors, failure_clusters
 from symbio_lab.monitor.enrichment import enriched, enrichment_p, odds_ratio
 from symbio_lab.monitor.lexicon import Lexicon
 from symbio_lab.monitor.patterns import typical_words
-from symbio_lab.monitor.predicates import SYMPTOMS, Predicate, candidate_predicates
+from symbio_lab.monitor.predicates import Predicate, candidate_predicates, is_symptom
 from symbio_lab.monitor.traffic import Traffic
 from symbio_lab.records import Interval
 from symbio_lab.seeding import numpy_generator
@@ -95,6 +95,11 @@ class Slice:
     """Failures inside, in all of the traffic."""
     centroid: tuple[float, ...] = ()
     """Mean direction of the failures, (D,); empty without embeddings."""
+
+    @property
+    def is_symptom(self) -> bool:
+        """Whether it says how the model failed, not what it was asked."""
+        return is_symptom(self.rule)
 
     def contains(self, traffic: Traffic, embeddings: Vectors | None = None) -> BoolArray:
         """Return which rows of some traffic lie inside, (N,).
@@ -227,7 +232,7 @@ def _conditions(traffic: Traffic, lexicon: Lexicon, settings: SliceSettings) -> 
         traffic, lexicon, min_rows=settings.min_rows, max_share=settings.max_share, labels=settings.labels
     )
     # A symptom goes with failing whatever was asked: looked at by themselves, symptoms hide no condition.
-    symptom = np.array([p.kind in SYMPTOMS for p in candidates.listed], dtype=np.bool_)
+    symptom = np.array([is_symptom(p) for p in candidates.listed], dtype=np.bool_)
     found = []
     for columns, most in ((np.flatnonzero(~symptom), settings.most), (np.flatnonzero(symptom), settings.most_symptoms)):
         rows = enriched(
@@ -252,7 +257,7 @@ def _new_groups(
     """Return the groups whose failures no condition holds already, at most ``settings.most``."""
     known = traffic.take(searched)
     groups = failure_clusters(vectors[searched], known.failed, q=settings.q, min_odds_ratio=settings.min_odds_ratio)
-    taken = [_contains(rule, known, None) & known.failed for rule in conditions if not _is_symptom(rule)]
+    taken = [_contains(rule, known, None) & known.failed for rule in conditions if not is_symptom(rule)]
     new: list[Neighbourhood] = []
     for group in groups:
         failures = group.contains(vectors[searched]) & known.failed
@@ -261,10 +266,6 @@ def _new_groups(
             new.append(group)
             taken.append(failures)
     return new
-
-
-def _is_symptom(rule: Predicate | Neighbourhood) -> bool:
-    return isinstance(rule, Predicate) and rule.kind in SYMPTOMS
 
 
 def _measure(

@@ -51,7 +51,7 @@ from symbio_lab.errors import ConfigError, DataError, NotFoundError
 from symbio_lab.monitor.detectors.alarm import Alarm, Stream
 from symbio_lab.monitor.detectors.e_bh import e_bh
 from symbio_lab.monitor.detectors.false_alarms import alarm_level
-from symbio_lab.monitor.detectors.protocol import Outcome, checked_outcome
+from symbio_lab.monitor.detectors.protocol import Outcome, check_state, checked_outcome
 from symbio_lab.monitor.detectors.rise_evidence import RiseEvidence
 
 KINDS = ("tenant", "domain", "label")
@@ -216,11 +216,7 @@ class StreamMonitor:
         Raises:
             DataError: the state is malformed, or was written with other settings; nothing has changed then.
         """
-        if state.get("version") != _STATE_VERSION or state.get("settings") != self.state()["settings"]:
-            raise DataError(
-                "the state is of another version or of other settings",
-                hint="make the monitor with the settings that the state was written with, or replay the outcomes",
-            )
+        check_state(state, self.state(), what="monitor")
         restored: dict[str, dict[str, RiseEvidence]] = {kind: {} for kind in self._groups}
         try:
             counts = int(state["num_events"]), int(state["num_not_watched"])

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symbio_lab.advice.evaluations import signed_evidence
-from symbio_lab.advice.recommending import recommend
+from symbio_lab.advice.recommending import Advice, recommend
 from symbio_lab.advice.triggers import PastAction, Trigger, decide_trigger
 from symbio_lab.budget import Budget
 from symbio_lab.deployment.registry import ModelRegistry
@@ -27,7 +27,7 @@ from symbio_lab.events import BuildProgress, Listener, emit
 from symbio_lab.marketplace.client import MarketplaceClient
 from symbio_lab.monitor.detectors.alarm import Alarm, Stream
 from symbio_lab.monitor.detectors.calibration import CalibrationDetector
-from symbio_lab.monitor.extraction import ExtractionSettings, extract_suite
+from symbio_lab.monitor.extraction import Extraction, ExtractionSettings, extract_suite
 from symbio_lab.monitor.health import assess_health
 from symbio_lab.monitor.naming import described, main_slice, pattern_of
 from symbio_lab.monitor.predicates import Predicate
@@ -36,7 +36,7 @@ from symbio_lab.monitor.stored_traffic import WINDOW_ROWS, recent_traffic
 from symbio_lab.monitor.streams import StreamMonitor
 from symbio_lab.monitor.traffic import Traffic
 from symbio_lab.pipeline import Deploying, Healed, heal
-from symbio_lab.records import PredictionRecord, SearchQuery
+from symbio_lab.records import FailurePattern, PredictionRecord, SearchQuery
 from symbio_lab.replay.acting import ACTIONS, allowed_strategy, gate_needs, gate_of_one_run, route_of, surgery_evidence
 from symbio_lab.replay.looking import NUM_REFERENCE, InputShift, LookSchedule
 from symbio_lab.replay.story import ReplayResult, ReplaySettings
@@ -118,8 +118,8 @@ class _Replay:
         self.runs: list[Healed] = []
         self.schedule = LookSchedule()
         self.input_shift = InputShift(seed=settings.plan.seed)
-        self.open_alarms: dict[Stream, Alarm] = {}
         # The latest alarm of each stream that nobody dealt with.
+        self.open_alarms: dict[Stream, Alarm] = {}
         self.result = ReplayResult(len(stream), settings.plan.at, seen_in_healing=[False] * len(stream))
         self.num_known = 0
 
@@ -242,8 +242,8 @@ class _Replay:
         # Controls need more traffic than the pattern: everything that is stored.
         everything = self._traffic()
         every_vector = self._embedded(everything.texts)
-        named = isinstance(worst.rule, Predicate) and worst.rule.kind == "domain"
-        domain = worst.rule.value if isinstance(worst.rule, Predicate) and named else "traffic"
+        rule = worst.rule
+        domain = rule.value if isinstance(rule, Predicate) and rule.kind == "domain" else "traffic"
         try:
             extraction = extract_suite(
                 everything,
@@ -261,7 +261,7 @@ class _Replay:
             return True
         result.extraction = described(extraction, worst)
         task = result.extraction.suite.task
-        # Advice and healer search with the same words.
+        # The words that the healer searches with, without the exemplars that it adds.
         candidates = self.market.search(
             SearchQuery(model.task_type, task.description, base_digest=model.digest, labels=task.repair_labels)
         )
@@ -280,8 +280,8 @@ class _Replay:
         if result.trigger.decision == "start" and len(result.attempts) >= self.settings.max_attempts:
             reason = f"{self.settings.max_attempts} healing runs were declared beforehand, and there have been so many"
             result.trigger = Trigger("hold", result.trigger.advice, reason)
-        if self.settings.heal and result.trigger.decision == "start":
-            self._heal()
+        if self.settings.heal and result.trigger.decision == "start" and result.trigger.advice is not None:
+            self._heal(result.extraction, pattern, result.trigger.advice)
         return True
 
     def _shifts(self, latest: NDArray[np.floating]) -> list[str]:
@@ -294,19 +294,11 @@ class _Replay:
         first = [request.sample.text for request in self.stream[:num_rows]]
         return found + self.input_shift.compare(self._embedded(first), latest[-num_rows:]) if num_rows else found
 
-    def _heal(self) -> None:
-        result = self.result
-        if (
-            result.extraction is None
-            or result.pattern is None
-            or result.trigger is None
-            or result.trigger.advice is None
-        ):
-            return
-        suite, now = result.extraction.suite, self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    def _heal(self, extraction: Extraction, pattern: FailurePattern, advice: Advice) -> None:
+        result, task, now = self.result, extraction.suite.task, self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
         healed = heal(
             self.world.model,
-            suite.task,
+            task,
             store=self.patches,
             strategy=allowed_strategy(self.settings.trigger, self.settings.strategy),
             market=self.market,
@@ -319,8 +311,8 @@ class _Replay:
             issued=now,
         )
         spent = healed.outcome.cost.total("forwards_equivalent")
-        action = ACTIONS.get(route_of(healed), result.trigger.advice.action)
-        self.past.append(PastAction(action, self._now(), spent, result.pattern.pattern_id))
+        action = ACTIONS.get(route_of(healed), advice.action)
+        self.past.append(PastAction(action, self._now(), spent, pattern.pattern_id))
         self.runs.append(healed)
         result.healed = healed
         result.attempts.append((self.position, healed.outcome.status))
@@ -328,7 +320,6 @@ class _Replay:
             return
         result.healed_at = self.position
         self.schedule.close()
-        task = suite.task
         given = (*task.repair, *task.selection, *task.replay, *task.control_selection)
         self._mark({sample.text for sample in given})
 

@@ -33,7 +33,7 @@ from scipy.special import ndtri
 
 from symbio_lab.errors import ConfigError, DataError
 from symbio_lab.monitor.detectors.false_alarms import alarm_level
-from symbio_lab.monitor.detectors.protocol import Outcome, checked_outcome
+from symbio_lab.monitor.detectors.protocol import Outcome, check_state, checked_outcome
 from symbio_lab.monitor.detectors.rise_evidence import (
     MARGIN_ALPHA,
     MAX_REFERENCE_EVENTS,
@@ -165,11 +165,7 @@ class CalibrationDetector:
         Raises:
             DataError: the state is malformed, or was written with other settings; nothing has changed then.
         """
-        if state.get("version") != _STATE_VERSION or state.get("settings") != self.state()["settings"]:
-            raise DataError(
-                "the state is of another version or of other settings",
-                hint="make the detector with the settings that the state was written with, or replay the outcomes",
-            )
+        check_state(state, self.state())
         try:
             sums = [float(value) for value in state["sums"]]
             counts = [int(state[name]) for name in ("num_events", "next_look")]

@@ -77,6 +77,24 @@ class Restorable(Protocol):
         ...
 
 
+def check_state(state: Mapping[str, Any], own: Mapping[str, Any], *, what: str = "detector") -> None:
+    """Accept a state of the same version and settings as one's own.
+
+    Args:
+        state: to restore.
+        own: what ``state()`` of the restoring object says.
+        what: that object, for the hint.
+
+    Raises:
+        DataError: version or settings differ.
+    """
+    if any(state.get(name) != own[name] for name in ("version", "settings")):
+        raise DataError(
+            "the state is of another version or of other settings",
+            hint=f"make the {what} with the settings that the state was written with, or replay the outcomes",
+        )
+
+
 def checked_outcome(failed: object) -> bool:
     """Return a truth value of Python or numpy as ``bool``.
 

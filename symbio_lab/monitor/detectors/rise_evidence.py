@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from symbio_lab.errors import ConfigError, DataError
-from symbio_lab.monitor.detectors.protocol import Outcome, checked_outcome
+from symbio_lab.monitor.detectors.protocol import Outcome, check_state, checked_outcome
 from symbio_lab.stats.intervals import clopper_pearson_upper
 
 LIFTS = (1.75, 3.0)
@@ -222,11 +222,7 @@ class RiseEvidence:
         Raises:
             DataError: the state is malformed, or was written with other settings; nothing has changed then.
         """
-        if state.get("version") != _STATE_VERSION or state.get("settings") != self.state()["settings"]:
-            raise DataError(
-                "the state is of another version or of other settings",
-                hint="make the detector with the settings that the state was written with, or replay the outcomes",
-            )
+        check_state(state, self.state())
         try:
             sums = [float(value) for value in state["sums"]]
             failed_at = [int(event) for event in state["failed_at"]]
