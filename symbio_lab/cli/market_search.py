@@ -97,10 +97,9 @@ def _offer(entry: IndexEntry, market: Market) -> dict[str, Any]:
 
 def _path(market: Market, ref: str) -> str | None:
     try:
-        folder = market.folder(ref)
+        return market.place(ref)
     except TrustError:
         return None  # the row's own problem says why
-    return str(folder) if folder else None
 
 
 def _embedder() -> Embedder | None:

@@ -1,0 +1,169 @@
+"""A faiss index for catalogues beyond what an exact search carries; needs the extra ``search``.
+
+It is derived: built from the vector files whenever it covers too little of them, never the truth. Vectors added since
+are searched exactly beside it, and the best of what it returns are scored again from the whole vectors, so every
+cosine is exact and only the choice is approximate.
+
+References:
+    Jegou, Douze and Schmid (2011), "Product Quantization for Nearest Neighbor Search", section 4 (inverted file).
+    Douze et al. (2024), "The Faiss library", arXiv 2401.08281, section 5. Differs from the papers: vectors are
+    scalar-quantised to eight bits, not product-quantised, and the best are scored again exactly.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symbio_lab.codec import write_atomic
+from symbio_lab.errors import MissingExtraError, StorageError
+from symbio_lab.marketplace.catalogue.pruning import Floats
+from symbio_lab.marketplace.catalogue.vectors import MappedVectors, VectorSet, find_set, map_vectors
+from symbio_lab.store.database import Database
+
+APPROXIMATE_FROM = 200_000
+"""Vectors from which on an index is built."""
+NUM_PROBES = 24
+"""Lists searched for a query."""
+RERANK = 2
+"""Vectors scored again for one that is asked for."""
+LEAST_RERANKED = 256
+_LEAST_COVERED = 0.8
+_TRAIN_PER_LIST = 64
+_BLOCK = 65_536
+
+
+def build_index(
+    database: Database, folder: Path, embedder: str, *, least: int = APPROXIMATE_FROM, seed: int = 0
+) -> bool:
+    """Build the index of an embedder's vectors if there are enough and it covers too few; return whether it did.
+
+    Args:
+        database: the catalogue.
+        folder: of the vector files.
+        embedder: whose vectors.
+        least: vectors from which on an index is worth it.
+        seed: of the clustering.
+
+    Raises:
+        MissingExtraError: faiss is not installed.
+        StorageError: the vectors cannot be read or the index cannot be written.
+    """
+    with database.read() as connection:
+        found = find_set(connection, embedder)
+        covered = _covered(connection, found) if found is not None else 0
+    if found is None or found.num_slots < least or covered >= _LEAST_COVERED * found.num_slots:
+        return False
+    faiss = import_faiss()
+    mapped = map_vectors(folder, found)
+    num_lists = max(16, min(4_096, int(np.sqrt(found.num_slots))))
+    quantizer = faiss.IndexFlatIP(found.num_dims)
+    index = faiss.IndexIVFScalarQuantizer(
+        quantizer, found.num_dims, num_lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+    )
+    index.cp.seed = seed + 1
+    step = max(1, found.num_slots // (_TRAIN_PER_LIST * num_lists))
+    index.train(np.ascontiguousarray(mapped.rows[::step]))
+    for start in range(0, found.num_slots, _BLOCK):
+        index.add(np.ascontiguousarray(mapped.rows[start : start + _BLOCK]))
+    write_atomic(_file(folder, found), lambda temporary: faiss.write_index(index, str(temporary)))
+    with database.write() as connection:
+        connection.execute(
+            "INSERT INTO derived VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET generation = excluded.generation, "
+            "covered = excluded.covered",
+            (_name(found), found.generation, found.num_slots),
+        )
+    return True
+
+
+class ApproximateIndex:
+    """A faiss index over the first ``covered`` slots of a vector set, read once and kept."""
+
+    def __init__(self, folder: Path, described: VectorSet, covered: int) -> None:
+        """Read the index.
+
+        Raises:
+            MissingExtraError: faiss is not installed.
+            StorageError: the file cannot be read.
+        """
+        faiss = import_faiss()
+        self.covered = covered
+        self.generation = described.generation
+        try:
+            self._index: Any = faiss.read_index(str(_file(folder, described)))
+        except RuntimeError as error:
+            raise StorageError(
+                f"cannot read the index of the vectors: {_file(folder, described).name}", hint="delete it and sync"
+            ) from error
+        self._parameters = faiss.SearchParametersIVF
+
+    def best(
+        self, mapped: MappedVectors, query: Floats, k: int, *, num_probes: int = NUM_PROBES
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """Return slots and exact cosines of about the ``k`` nearest of the slots covered, nearest first.
+
+        Args:
+            mapped: the vectors.
+            query: unit vector, (D,).
+            k: slots to return, at most.
+            num_probes: lists to search.
+        """
+        wanted = min(max(RERANK * k, LEAST_RERANKED), self.covered)
+        while True:
+            _, found = self._index.search(
+                np.ascontiguousarray(query[None]), wanted, params=self._parameters(nprobe=num_probes)
+            )
+            slots = np.sort(found[0][found[0] >= 0])
+            # Whoever asks for much, because a filter leaves little, must not be told that there is no more.
+            if len(slots) >= wanted or num_probes >= self._index.nlist:
+                break
+            num_probes *= 4
+        cosines = np.asarray(mapped.rows[slots] @ query)
+        order = np.lexsort((slots, -cosines))[:k]
+        return slots[order], cosines[order]
+
+
+def open_index(connection: Any, folder: Path, described: VectorSet) -> ApproximateIndex | None:
+    """Return the index of a vector set, or None where there is none of this generation or faiss is not installed.
+
+    Raises:
+        StorageError: the file cannot be read.
+    """
+    covered = _covered(connection, described)
+    if not covered or not _file(folder, described).is_file():
+        return None
+    try:
+        return ApproximateIndex(folder, described, covered)
+    except MissingExtraError:
+        return None
+
+
+def import_faiss() -> Any:
+    """Return the module.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise MissingExtraError("faiss-cpu", "search") from error
+    return faiss
+
+
+def _name(described: VectorSet) -> str:
+    return f"faiss-{described.set_id}"
+
+
+def _file(folder: Path, described: VectorSet) -> Path:
+    return folder / f"{described.set_id}-{described.generation}-index.faiss"
+
+
+def _covered(connection: Any, described: VectorSet) -> int:
+    row = connection.execute(
+        "SELECT covered FROM derived WHERE name = ? AND generation = ?", (_name(described), described.generation)
+    ).fetchone()
+    return 0 if row is None else int(row[0])
