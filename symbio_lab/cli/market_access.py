@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from symbio_lab.codec import read_json, write_json
+from symbio_lab.codec import read_json
 from symbio_lab.config import Settings
 from symbio_lab.errors import DataError, NotFoundError, TrustError
 from symbio_lab.records import content_id
@@ -179,12 +179,12 @@ def enrol_key(public_hex: str, name: str, settings: Settings, *, known: bool = F
         TrustError: ``bad_key``: not a valid Ed25519 public key.
         StorageError: the state folder cannot be written.
     """
-    from symbio_lab.trust.keys import PublicKey
+    from symbio_lab.trust.enrolled import EnrolledKey, enrol
+    from symbio_lab.trust.policy import PublisherKey
 
-    keyid = PublicKey(public_hex).keyid
-    value = {"schema": 1, "public_hex": public_hex, "name": name, "known": known}
-    write_json(settings.keys / "enrolled" / f"{keyid[:16]}.json", value)
-    return keyid
+    entry = EnrolledKey(PublisherKey(public_hex, name, known))
+    enrol(settings, entry)
+    return entry.keyid
 
 
 def _market(transport: DirectoryTransport, settings: Settings, keys: Iterable[str]) -> Market:
