@@ -29,7 +29,13 @@ from symbio_lab.evaluation.evaluate import BasePredictions, Outcomes, run_outcom
 from symbio_lab.models.protocol import PatchableModel
 from symbio_lab.records import Patch, PatchManifest, Sample, content_id
 from symbio_lab.trust.claim_checks import ClaimCheck, ClaimVerdict, check_claims, incomparable, verdict_of
-from symbio_lab.trust.evaluation_payload import COUNTED_SCHEMA, EvaluationStatement, MeasuredRate, ppm_of
+from symbio_lab.trust.evaluation_payload import (
+    COUNTED_SCHEMA,
+    EvaluationStatement,
+    MeasuredRate,
+    compose_evaluation,
+    ppm_of,
+)
 
 SLICE, CONTROL = "slice", "control"
 """Names of the two splits in signed evaluations."""
@@ -185,7 +191,7 @@ def check_publisher(
 def check_evaluators(statement: EvaluationStatement, others: Sequence[EvaluationStatement]) -> tuple[ClaimReport, ...]:
     """Return what a repetition says about other evaluators' statements on the same payload and base, by keyid."""
     reports = []
-    for other in sorted(others, key=lambda said: (said.keyid, said.issued, said.suite_digest)):
+    for other in sorted(others, key=lambda said: (said.keyid, compose_evaluation(said))):
         same = (other.patch_digest, other.base_digest) == (statement.patch_digest, statement.base_digest)
         if not same or other.keyid == statement.keyid:
             continue

@@ -14,9 +14,9 @@ Rules:
     6. The rating is the lower end of Wilson's interval over the weights, z = 1.96; sorting is by it. It is shown beside
        the number of votes and of vouching organisations, and never changes a trust level.
 
-Why the cap: in the simulation of ``tests/attacks/test_sybil.py`` twenty made-up keys lift nearly all of the bad patches
-that they push to the top under the plain bound, and none under the capped one. What a cap cannot see are keys that
-several careless organisations vouch for.
+Why the cap: in the simulation of ``tests/attacks/test_sybil.py`` twenty made-up keys lift three to five of five bad
+patches that they push among the best twenty under the plain bound, and none under the capped one. What a cap cannot see
+are keys that several careless organisations vouch for.
 
 Example:
     >>> round(wilson_lower(9.0, 10.0), 3), wilson_lower(0.0, 0.0)

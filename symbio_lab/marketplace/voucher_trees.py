@@ -77,7 +77,8 @@ class VoucherTrees:
         """
         voting = frozenset(raters)
         best: dict[str, Share] = {}
-        for root in sorted(set(self.places) - set(without)):
+        reached = [root for root, below in self.places.items() if root in voting or not voting.isdisjoint(below)]
+        for root in sorted(set(reached) - set(without)):
             for keyid, weight in _divided(root, self.places[root], voting).items():
                 if weight > (best[keyid].weight if keyid in best else 0.0):
                     best[keyid] = Share(weight, root)
