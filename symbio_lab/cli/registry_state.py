@@ -173,7 +173,7 @@ def registered(transport: Transport, settings: Settings, now: str) -> Transport:
     Raises:
         StorageError: the trusted root cannot be read.
     """
-    from symbio_lab.marketplace.registry.transport import RegisteredTransport
+    from symbio_lab.marketplace.registry.transport import behind_registry
 
     try:
         state = state_of(transport.uri, settings)
@@ -181,7 +181,7 @@ def registered(transport: Transport, settings: Settings, now: str) -> Transport:
         return transport  # a market of a kind that has no registry
     if not state.is_trusted:
         return transport
-    return RegisteredTransport(transport, state.files, state.root(), state.cache, now)
+    return behind_registry(transport, state.files, state.root(), state.cache, now)
 
 
 def open_role_keys(folders: Iterable[Path], roles: Iterable[str]) -> RegistryKeys:

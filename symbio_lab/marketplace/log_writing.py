@@ -28,10 +28,10 @@ from symbio_lab.marketplace.log_tiles import (
     nodes_in_tiles,
     tile_name,
 )
-from symbio_lab.marketplace.registry.locking import locked
 from symbio_lab.marketplace.registry.static_files import FolderFiles
 from symbio_lab.trust.checkpoint import Checkpoint, LogKey, sign_checkpoint
 from symbio_lab.trust.keys import SigningKey
+from symbio_lab.trust.locking import locked
 from symbio_lab.trust.merkle import EMPTY_ROOT, leaf_hash, root_of, tree_root
 
 LOCK_NAME = ".lock"

@@ -24,8 +24,9 @@ from symbio_lab.marketplace.registry.layout import LOG
 from symbio_lab.marketplace.registry.offers import collect_offers
 from symbio_lab.marketplace.registry.opening import registry_files
 from symbio_lab.marketplace.registry.static_files import below
-from symbio_lab.marketplace.registry.transport import RegisteredTransport
+from symbio_lab.marketplace.registry.transport import RegisteredTransport, behind_registry
 from symbio_lab.marketplace.registry.uploading import upload_registry
+from symbio_lab.marketplace.transport import CommitTransport
 from symbio_lab.records import Candidate
 from symbio_lab.testing.loopback_hub import LoopbackHub
 from symbio_lab.trust.checkpoint import LogKey
@@ -71,7 +72,7 @@ class Place:
         """A client without a token, through the Hub alone."""
         market = HubTransport("hf://alice", endpoint=self.hub.endpoint, cache=self.path / "client")
         files = registry_files("hf://alice", endpoint=self.hub.endpoint)
-        return RegisteredTransport(market, files, self.kept.root, self.path / "registry-cache", now)
+        return behind_registry(market, files, self.kept.root, self.path / "registry-cache", now)
 
 
 @pytest.fixture
@@ -91,6 +92,8 @@ def test_a_market_and_its_registry_on_one_hub(place: Place, tmp_path: Path) -> N
     assert place.upload()
     assert place.upload() == "", "nothing is new"
     transport = place.transport()
+    assert isinstance(transport, CommitTransport), "what a Hub can do, it can do behind its registry"
+    assert transport.page("alice/travel") == f"{place.hub.endpoint}/alice/travel"
     assert transport.list_refs() == ["alice/travel"]
     client = MarketplaceClient([transport], standard_policy(), tmp_path / "store", NOW)
     patch, attempt = client.fetch(Candidate("alice/travel", transport.uri, None, 1.0, ""))

@@ -13,5 +13,5 @@ Files, in reading order:
       and hash bins; ``signing.py``, ``writing.py``, ``renewing.py``: new states; ``revoked.py``: keys that no longer
       count.
     - ``offers.py``: what a market holds, beside what is registered; ``uploading.py``: a folder goes to a Hub.
-    - ``signer.py``, ``tuf_names.py``: our keys for python-tuf; ``locking.py``: one writer at a time.
+    - ``signer.py``, ``tuf_names.py``: our keys for python-tuf.
 """

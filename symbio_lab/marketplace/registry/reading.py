@@ -32,13 +32,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from symbio_lab.errors import ConfigError, NotFoundError, TrustError
 from symbio_lab.marketplace.registry.layout import METADATA, REVOKED_PATH, ROLES, TARGETS
-from symbio_lab.marketplace.registry.locking import locked
 from symbio_lab.marketplace.registry.refusals import refusal
 from symbio_lab.marketplace.registry.registered import RegisteredFile, Registry
 from symbio_lab.marketplace.registry.revoked import MAX_REVOKED_BYTES, RevokedKey, read_revoked
 from symbio_lab.marketplace.registry.signer import require_tuf
 from symbio_lab.marketplace.registry.static_files import StaticFiles
 from symbio_lab.trust.keys import PublicKey
+from symbio_lab.trust.locking import locked
 from symbio_lab.trust.strict_fields import instant
 
 if TYPE_CHECKING:

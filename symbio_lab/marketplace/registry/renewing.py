@@ -18,13 +18,13 @@ from typing import Any
 from symbio_lab.errors import ConfigError
 from symbio_lab.marketplace.registry.keeping import KeptRegistry, open_kept
 from symbio_lab.marketplace.registry.layout import ROLES
-from symbio_lab.marketplace.registry.locking import locked
 from symbio_lab.marketplace.registry.registered_lists import bin_roles, delegate_bins
 from symbio_lab.marketplace.registry.role_keys import Lifetimes, RegistryKeys
 from symbio_lab.marketplace.registry.signer import tuf_key
 from symbio_lab.marketplace.registry.signing import has_keys, publish_state, sign_root
 from symbio_lab.marketplace.registry.writing import LOCK_NAME, RegistryChange
 from symbio_lab.trust.keys import PublicKey
+from symbio_lab.trust.locking import locked
 from symbio_lab.trust.strict_fields import instant
 
 

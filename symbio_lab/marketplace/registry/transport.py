@@ -8,7 +8,8 @@ Rules:
     3. A patch whose publisher's key the registry revokes is ``revoked_key``.
     4. The registry is read on first use and by ``refresh``. If it is stale, rolled back or mixed up, every call is
        refused: a market without a valid registry offers nothing.
-    5. Publishing goes to the market itself; use ``inner`` to publish, since what is published is not yet registered.
+    5. Publishing goes to the market itself; use ``inner`` to publish a next version, since the newest one that is shown
+       here is the newest registered one. Statements about patches need no registration and pass through.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from symbio_lab.errors import NotFoundError, TrustError
 from symbio_lab.marketplace.registry.reading import read_registry
 from symbio_lab.marketplace.registry.registered import Registry
 from symbio_lab.marketplace.registry.static_files import StaticFiles
-from symbio_lab.marketplace.transport import Transport
+from symbio_lab.marketplace.transport import CommitTransport, Offered, Transport
+from symbio_lab.records import PatchManifest
 from symbio_lab.trust.naming import split_ref
 from symbio_lab.trust.verifying import read_envelope
 
@@ -124,3 +126,44 @@ class RegisteredTransport:
     def publish_evaluation(self, digest: str, data: bytes) -> None:
         """Offer one signed statement in the market; see ``Transport.publish_evaluation``."""
         self.inner.publish_evaluation(digest, data)
+
+
+class RegisteredCommitTransport(RegisteredTransport):
+    """A market whose offers are commits, behind its registry."""
+
+    inner: CommitTransport
+
+    def __init__(self, inner: CommitTransport, files: StaticFiles, root: bytes, cache: Path, now: str) -> None:
+        """Prepare; nothing is read yet. Arguments as of ``RegisteredTransport``."""
+        super().__init__(inner, files, root, cache, now)
+
+    def offer(self, folder: Path, ref: str, *, pull_request: bool = False) -> Offered:
+        """Return where a patch went; the version is offered here once its keeper registered it."""
+        return self.inner.offer(folder, ref, pull_request=pull_request)
+
+    def offer_evaluation(self, digest: str, data: bytes) -> Offered:
+        """Return where one signed statement went; see ``CommitTransport.offer_evaluation``."""
+        return self.inner.offer_evaluation(digest, data)
+
+    def front_matter(self, manifest: PatchManifest) -> str:
+        """Return what a card must begin with to be found in the market."""
+        return self.inner.front_matter(manifest)
+
+    def page(self, ref: str) -> str:
+        """Return the address of a patch for people to open."""
+        return self.inner.page(ref)
+
+
+def behind_registry(inner: Transport, files: StaticFiles, root: bytes, cache: Path, now: str) -> RegisteredTransport:
+    """Return a market behind its registry, with all that the market itself can do; nothing is read yet.
+
+    Args:
+        inner: the market.
+        files: where its registry lies.
+        root: bytes of a root of that registry that is trusted.
+        cache: folder for verified metadata, this registry's alone.
+        now: UTC time by which expiry is judged.
+    """
+    if isinstance(inner, CommitTransport):
+        return RegisteredCommitTransport(inner, files, root, cache, now)
+    return RegisteredTransport(inner, files, root, cache, now)

@@ -21,12 +21,12 @@ from symbio_lab.errors import DataError
 from symbio_lab.marketplace.registry.describing import kept_revoked
 from symbio_lab.marketplace.registry.keeping import KeptRegistry, open_kept
 from symbio_lab.marketplace.registry.layout import METADATA, REVOKED_PATH, ROLES, TARGETS, hashed_name
-from symbio_lab.marketplace.registry.locking import locked
 from symbio_lab.marketplace.registry.registered_lists import add_files, bin_roles, remove_files, target_file
 from symbio_lab.marketplace.registry.revoked import RevokedKey, write_revoked
 from symbio_lab.marketplace.registry.role_keys import Lifetimes, RegistryKeys, Thresholds
 from symbio_lab.marketplace.registry.signer import require_tuf, tuf_key
 from symbio_lab.marketplace.registry.signing import check_keys, publish_state, sign_root
+from symbio_lab.trust.locking import locked
 
 LOCK_NAME = ".lock"
 

@@ -23,10 +23,10 @@ from symbio_lab.marketplace.registry.reading import read_registry
 from symbio_lab.marketplace.registry.renewing import renew_registry
 from symbio_lab.marketplace.registry.revoked import RevokedKey, read_revoked
 from symbio_lab.marketplace.registry.static_files import FolderFiles, HttpFiles
-from symbio_lab.marketplace.registry.transport import RegisteredTransport
+from symbio_lab.marketplace.registry.transport import RegisteredTransport, behind_registry
 from symbio_lab.marketplace.snapshot import snapshot_digest
-from symbio_lab.marketplace.transport import Transport
-from symbio_lab.records import Candidate
+from symbio_lab.marketplace.transport import CommitTransport, Offered, Transport
+from symbio_lab.records import Candidate, PatchManifest
 from symbio_lab.trust.envelope import ENVELOPE_NAME
 from tests.attacks.market_simulator import EVE, MALLORY, deltas, seal
 from tests.attacks.registry_simulator import KEYS, RegisteredMarket, code_of, later
@@ -238,6 +238,38 @@ def test_nothing_is_read_before_it_is_used(market: RegisteredMarket, tmp_path: P
     )
     assert not (tmp_path / "cache").exists()
     assert code_of(transport.list_refs) == "bad_response"
+
+
+class Commits(DirectoryTransport):
+    """A folder that answers as a market of commits does."""
+
+    def offer(self, folder: Path, ref: str, *, pull_request: bool = False) -> Offered:
+        self.publish(folder, ref)
+        return Offered(pull_request="proposed") if pull_request else Offered(commit=ref)
+
+    def offer_evaluation(self, digest: str, data: bytes) -> Offered:
+        self.publish_evaluation(digest, data)
+        return Offered(commit=digest)
+
+    def front_matter(self, manifest: PatchManifest) -> str:
+        return manifest.patch_id
+
+    def page(self, ref: str) -> str:
+        return f"page of {ref}"
+
+
+def test_what_a_market_of_commits_can_do_passes_through(market: RegisteredMarket) -> None:
+    files = FolderFiles(market.folder)
+    inner = Commits(market.market.transport.path)
+    transport = behind_registry(inner, files, market.root, market.cache, NOW)
+    assert isinstance(transport, CommitTransport)
+    patch = seal(market.market.root / "publisher", version=3)
+    assert transport.offer(patch.root, "alice/travel@3", pull_request=True).pull_request == "proposed"
+    assert transport.offer_evaluation("ab" * 32, b"{}").commit == "ab" * 32
+    assert (transport.front_matter(patch.manifest), transport.page("a/b")) == ("alice/travel", "page of a/b")
+    assert transport.list_versions("alice/travel") == [1, 2]
+    plain = behind_registry(market.market.transport, files, market.root, market.cache, NOW)
+    assert not isinstance(plain, CommitTransport)
 
 
 def test_statements_pass_through(market: RegisteredMarket) -> None:

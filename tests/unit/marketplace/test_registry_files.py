@@ -11,9 +11,9 @@ import pytest
 
 from symbio_lab.errors import ConfigError, NetworkUnavailableError, NotFoundError, StorageError, TrustError
 from symbio_lab.marketplace.registry import static_files
-from symbio_lab.marketplace.registry.locking import locked
 from symbio_lab.marketplace.registry.opening import registry_files
 from symbio_lab.marketplace.registry.static_files import FolderFiles, HttpFiles, StaticFiles, below, read_static
+from symbio_lab.trust.locking import locked
 from tests.fixtures_static import Answer, StaticServer, serving
 
 DATA = b"what is served"
