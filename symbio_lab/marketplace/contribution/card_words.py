@@ -2,7 +2,8 @@
 
 Rules:
     1. A word of the pattern's description that only one or two private texts hold is left out: it may be a name.
-       Words that no private text holds (ours) and words that many hold (the topic's) stay.
+       Words that no private text holds and words that many hold (the topic's) stay, and so do those of the slice's
+       name and labels, which are published anyway, and those of the sentence that every description is.
     2. The training statement has numbers, digests, method and seed, and the notices to keep. It has no text.
 
 Example:
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from symbio_lab.marketplace.contribution.incident import Incident
 from symbio_lab.marketplace.contribution.privacy_screen import words_of
@@ -24,6 +25,8 @@ from symbio_lab.records import Patch
 MAX_TITLE_LABELS = 4
 MAX_TEXT = 8_000
 """Characters of a long text of a manifest."""
+_SENTENCE = ("requests", "about", "are", "answered", "wrongly")
+"""Words of ours in every description."""
 _WORD = re.compile(r"[^\W_]+")
 _EMPTY = ((r"\s*,(?:\s*,)+", ","), (r"\(\s*,\s*", "("), (r"\s*,\s*\)", ")"), (r"\(\s*\)", ""), (r"\s{2,}", " "))
 
@@ -39,15 +42,24 @@ def title_of(incident: Incident) -> str:
 
 def scope_of(incident: Incident, min_texts: int) -> str:
     """Return the pattern's description without words of few users."""
-    return shared_words(incident.description, incident.private_texts(), min_texts)[:MAX_TEXT]
+    public = {word for text in (incident.domain, *incident.labels) for word in words_of(text)}
+    return shared_words(incident.description, incident.private_texts(), min_texts, public)[:MAX_TEXT]
 
 
-def shared_words(description: str, private_texts: Iterable[str], min_texts: int) -> str:
-    """Return ``description`` without the words that some, but fewer than ``min_texts``, private texts hold."""
+def shared_words(description: str, private_texts: Iterable[str], min_texts: int, public: Collection[str] = ()) -> str:
+    """Return ``description`` without words of few users.
+
+    Args:
+        description: the pattern in words.
+        private_texts: what users wrote.
+        min_texts: texts that must hold a word, unless none does.
+        public: words that are published anyway.
+    """
     held = Counter(word for text in private_texts for word in set(words_of(text)))
+    kept_anyway = {*_SENTENCE, *public}
 
     def keep(match: re.Match[str]) -> str:
-        rare = any(0 < held[word] < min_texts for word in words_of(match[0]))
+        rare = any(0 < held[word] < min_texts and word not in kept_anyway for word in words_of(match[0]))
         return "" if rare else match[0]
 
     kept = _WORD.sub(keep, description)

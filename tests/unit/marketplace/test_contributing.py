@@ -330,6 +330,8 @@ def test_words_of_few_texts_are_left_out() -> None:
     texts = ["the cat sat", "the cat ran", "the dog ran", "Quentin called"]
     assert shared_words("Requests (cat, quentin, dog) about The Zoo", texts, 2) == "Requests (cat) about The Zoo"
     assert shared_words("(quentin)", texts, 2) == ""
+    assert shared_words("Requests are answered (quentin)", [*texts, "they answered"], 2) == "Requests are answered"
+    assert shared_words("the quentin zone", texts, 2, {"quentin"}) == "the quentin zone"
     assert shared_words("cat-quentin, dog", texts, 1) == "cat-quentin, dog"
 
 
