@@ -31,6 +31,8 @@ class Filter:
     base_id: int = 0
     """Number of the base asked for; 0 where any is good."""
     task_id: int = 0
+    source: str = "patches p"
+    """Where the rows are looked for; the refused have an index of their own."""
 
     @property
     def clause(self) -> str:
@@ -70,7 +72,7 @@ def refused_filter(
     conditions, values = _fit(connection, query)
     _narrow(connection, query, markets, require_labels, conditions, values)
     base_id = 0 if query.base_digest is None else find_symbol(connection, query.base_digest)
-    return Filter((*_REFUSED, "p.readable = 1", *conditions), tuple(values), base_id)
+    return Filter((*_REFUSED, "p.readable = 1", *conditions), tuple(values), base_id, source=_REFUSED_ROWS)
 
 
 def unreadable_filter(connection: sqlite3.Connection, query: SearchQuery, *, markets: Sequence[str] = ()) -> Filter:
@@ -78,15 +80,16 @@ def unreadable_filter(connection: sqlite3.Connection, query: SearchQuery, *, mar
     conditions: list[str] = []
     values: list[str | int] = []
     _narrow(connection, query, markets, False, conditions, values)
-    return Filter((*_REFUSED, "p.readable = 0", *conditions), tuple(values))
+    return Filter((*_REFUSED, "p.readable = 0", *conditions), tuple(values), source=_REFUSED_ROWS)
 
 
 _REFUSED = ("p.problem <> ''",)
+_REFUSED_ROWS = "patches p INDEXED BY patches_refused"
 
 
 def count_fitting(connection: sqlite3.Connection, wanted: Filter, most: int) -> int:
     """Return how many rows pass, or ``most + 1`` where there are more than ``most``: counting stops there."""
-    statement = f"SELECT count(*) FROM (SELECT 1 FROM patches p WHERE {wanted.clause} LIMIT ?)"
+    statement = f"SELECT count(*) FROM (SELECT 1 FROM {wanted.source} WHERE {wanted.clause} LIMIT ?)"
     return int(connection.execute(statement, (*wanted.values, most + 1)).fetchone()[0])
 
 

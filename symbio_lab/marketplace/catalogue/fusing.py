@@ -6,7 +6,9 @@ Rules:
     2. ``score`` is the cosine of query and card, clipped to [0, 1]; where there are no vectors it is the word match.
        Fusion only orders.
     3. The word match is ``lexical.lexical_scores``, with the statistics of the cards handed over.
-    4. A prior (``weight_prior.py``) is one more ranking. A row without one takes the middle rank: not knowing speaks
+    4. Where only the best rows of a large catalogue are ranked, a row has the rank that it has among all: its place in
+       the list that found it, the middle of the rest for a list that did not, and by labels the true rank.
+    5. A prior (``weight_prior.py``) is one more ranking. A row without one takes the middle rank: not knowing speaks
        neither for nor against it.
 
 References:
@@ -18,7 +20,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -51,6 +53,23 @@ class WordStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class Beyond:
+    """What is known of the rows that were not chosen for ranking."""
+
+    listed: Mapping[str, Collection[int]]
+    """Ranking -> rows of its own list: the best by this ranking of all rows that fit."""
+    num_fitting: int
+    """Rows that fit, about."""
+    label_rank: Callable[[int], int]
+    """Number of labels claimed -> rank among all rows."""
+
+    def rank(self, name: str) -> int:
+        """Return the rank of a row that is not in a ranking's list: the middle of all that are not."""
+        listed = len(self.listed.get(name, ()))
+        return listed + 1 + max(0, self.num_fitting - listed) // 2
+
+
+@dataclass(frozen=True, slots=True)
 class Ranked:
     """One row in its place."""
 
@@ -61,6 +80,8 @@ class Ranked:
     """Labels asked for that it claims to fix."""
     ranks: Mapping[str, int] = field(default_factory=dict)
     """Ranking -> rank, 1 is best."""
+    num_ranked: int = 0
+    """Rows that it was ranked among."""
 
 
 def statistics_of(cards: Sequence[str], asked: Sequence[str]) -> WordStatistics:
@@ -119,6 +140,9 @@ def rank_rows(
     statistics: WordStatistics | None = None,
     cosines: Mapping[int, float] | None = None,
     prior: Mapping[int, float] | None = None,
+    beyond: Beyond | None = None,
+    least_score: float = 0.0,
+    most: int | None = None,
 ) -> list[Ranked]:
     """Return the rows in order, best first.
 
@@ -129,22 +153,31 @@ def rank_rows(
         statistics: of the words; None takes those of ``rows`` alone.
         cosines: row number -> cosine of query and card; a row that lacks has 0. None ranks by words and labels only.
         prior: row number -> signal of the weights, more is better; rows that lack one take the middle rank.
+        beyond: what is known of the rows that fit and are not handed over; None where these are all.
+        least_score: rows below it are left out after ranking, but for those without a manifest, which have no score.
+        most: rows to return, at most; None returns all.
     """
     cards = [row.words for row in rows]
     lexical = word_scores(asked, cards, statistics or statistics_of(cards, asked))
     overlaps = [float(len(labels & row.labels)) for row in rows]
     rankings: dict[str, list[int]] = {"words": ranks_of(lexical), "labels": ranks_of(overlaps)}
     scores = lexical
+    row_ids = [row.row_id for row in rows]
     if cosines is not None:
         scores = [min(1.0, max(0.0, cosines.get(row.row_id, 0.0))) for row in rows]
         rankings["meaning"] = ranks_of(scores)
     if prior is not None:
         rankings["weights"] = _ranks_with_gaps([prior.get(row.row_id) for row in rows])
+    if beyond is not None:
+        rankings["labels"] = [beyond.label_rank(int(overlap)) for overlap in overlaps]
+        for name in beyond.listed:
+            rankings[name] = _ranks_in_list(beyond, name, row_ids, lexical if name == "words" else scores)
     fused = [sum(1.0 / (RRF_K + rank) for rank in ranks) for ranks in zip(*rankings.values(), strict=True)]
     order = sorted(range(len(rows)), key=lambda i: (-fused[i], rows[i].ref, rows[i].market))
+    kept = [i for i in order if scores[i] >= least_score or not rows[i].readable][:most]
     return [
-        Ranked(rows[i], scores[i], int(overlaps[i]), {name: ranks[i] for name, ranks in rankings.items()})
-        for i in order
+        Ranked(rows[i], scores[i], int(overlaps[i]), {name: ranks[i] for name, ranks in rankings.items()}, len(rows))
+        for i in kept
     ]
 
 
@@ -160,13 +193,12 @@ def ranks_of(scores: Sequence[float]) -> list[int]:
     return [first[score] for score in scores]
 
 
-def reason_for(ranked: Ranked, num_labels: int, num_ranked: int, *, weighed: bool = False) -> str:
+def reason_for(ranked: Ranked, num_labels: int, *, weighed: bool = False) -> str:
     """Return why a row is where it is, in one line.
 
     Args:
         ranked: the row.
         num_labels: labels asked for.
-        num_ranked: rows that it was ranked among.
         weighed: whether the prior of its weights is known.
     """
     fixes = f"fixes {ranked.num_labels} of {num_labels} labels; " if num_labels else ""
@@ -177,7 +209,14 @@ def reason_for(ranked: Ranked, num_labels: int, num_ranked: int, *, weighed: boo
         places.append(f"{ranked.ranks['meaning']} by meaning")
     if weighed:
         places.append(f"{ranked.ranks['weights']} by weights")
-    return f"{fixes}{measure} {ranked.score:.2f}; number {', '.join(places)} of {num_ranked}"
+    return f"{fixes}{measure} {ranked.score:.2f}; number {', '.join(places)} of {ranked.num_ranked}"
+
+
+def _ranks_in_list(beyond: Beyond, name: str, row_ids: Sequence[int], scores: Sequence[float]) -> list[int]:
+    """Rank the rows of a list among themselves; the others stand somewhere behind it."""
+    listed, outside = beyond.listed[name], beyond.rank(name)
+    ranks = iter(ranks_of([score for row_id, score in zip(row_ids, scores, strict=True) if row_id in listed]))
+    return [next(ranks) if row_id in listed else outside for row_id in row_ids]
 
 
 def _ranks_with_gaps(values: Sequence[float | None]) -> list[int]:

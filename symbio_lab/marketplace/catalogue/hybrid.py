@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,8 @@ from symbio_lab.marketplace.catalogue.filtering import (
     refused_filter,
     unreadable_filter,
 )
-from symbio_lab.marketplace.catalogue.fusing import Ranked, WordStatistics, rank_rows, reason_for
+from symbio_lab.marketplace.catalogue.fusing import Beyond, Ranked, WordStatistics, rank_rows, reason_for
+from symbio_lab.marketplace.catalogue.label_search import match_labels
 from symbio_lab.marketplace.catalogue.pruning import Floats
 from symbio_lab.marketplace.catalogue.reading import (
     CandidateReader,
@@ -55,7 +58,7 @@ MOST_REFUSED = 100
 """Refused rows up to which all are ranked; beyond, those that match best by words."""
 REFUSED_BUDGET = 500
 """Refused rows that a search may score: they are shown, not chosen from."""
-DEPTH = 100
+DEPTH = 64
 """Best rows by words, and by meaning, that are ranked where more fit."""
 
 
@@ -66,6 +69,19 @@ def vectors_folder(path: Path) -> Path:
     'catalogue.vectors'
     """
     return path.with_name(f"{path.stem}.vectors")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sought:
+    """A query, taken apart."""
+
+    asked: list[str]
+    labels: frozenset[str]
+    meaning: Floats | None
+    prior: Mapping[str, float]
+    least_score: float
+    most: int
+    exact: bool
 
 
 class Catalogue:
@@ -134,19 +150,17 @@ class Catalogue:
         with self.database.read() as connection:
             wanted = accepted_filter(connection, query, now=now, markets=markets, require_labels=require_labels)
             meaning = self._meaning(connection, asked, vector)
-            found = self._accepted(connection, wanted, words(asked), wished, meaning, prior, most, exact)
-            kept = [ranked for ranked in found if ranked.score >= query.min_score][:most]
-            known = prior_of_rows(connection, [ranked.row.row_id for ranked in kept], prior)
+            sought = _Sought(words(asked), wished, meaning, prior or {}, query.min_score, most, exact)
+            found = self._accepted(connection, wanted, sought)
             refused = refused_filter(connection, query, markets=markets, require_labels=require_labels)
             unread = first_rows(connection, unreadable_filter(connection, query, markets=markets), most)
-            bad = self._refused(connection, refused, unread, words(asked), wished, most)
-            shown = [r for r in bad if r.score >= query.min_score or not r.row.readable][:most]
+            found += self._refused(connection, refused, unread, sought)
+            known = prior_of_rows(connection, [ranked.row.row_id for ranked in found], prior)
 
             def reason(ranked: Ranked) -> str:
-                num_ranked = len(found) if ranked in kept else len(bad)
-                return reason_for(ranked, len(wished), num_ranked, weighed=ranked.row.row_id in known)
+                return reason_for(ranked, len(wished), weighed=ranked.row.row_id in known)
 
-            return self._reader.candidates(connection, [*kept, *shown], reason)
+            return self._reader.candidates(connection, found, reason)
 
     def _meaning(
         self, connection: sqlite3.Connection, asked: str, vector: NDArray[np.floating] | None
@@ -168,67 +182,62 @@ class Catalogue:
             )
         return unit(found)
 
-    def _accepted(
-        self,
-        connection: sqlite3.Connection,
-        wanted: Filter,
-        asked: list[str],
-        wished: frozenset[str],
-        meaning: Floats | None,
-        prior: Mapping[str, float] | None,
-        most: int,
-        exact: bool,
-    ) -> list[Ranked]:
-        statistics = None
+    def _accepted(self, connection: sqlite3.Connection, wanted: Filter, sought: _Sought) -> list[Ranked]:
+        statistics = beyond = None
         if count_fitting(connection, wanted, self._exact_below) <= self._exact_below:
             row_ids = first_rows(connection, wanted, self._exact_below)
         else:
-            counts = word_counts(connection, set(asked))
-            depth = max(self._depth, most)
-            chosen = dict.fromkeys(self._by_words(connection, counts, wanted, depth))
-            if meaning is not None and self._dense is not None:
-                chosen.update(dict.fromkeys(self._by_meaning(connection, meaning, wanted, depth, exact)))
-            if prior:
-                chosen.update(dict.fromkeys(rows_with_prior(connection, prior, wanted, depth)))
-            if len(chosen) < most:
-                chosen.update(dict.fromkeys(first_rows(connection, wanted, most)))
-            row_ids = list(chosen)
+            counts = word_counts(connection, set(sought.asked))
+            depth = max(self._depth, sought.most)
+            labelled = match_labels(connection, sought.labels, wanted, depth)
+            lists = {"words": self._by_words(connection, counts, wanted, depth)}
+            if sought.meaning is not None and self._dense is not None:
+                lists["meaning"] = self._by_meaning(connection, sought.meaning, wanted, depth, sought.exact)
+            more = rows_with_prior(connection, sought.prior, wanted, depth) if sought.prior else []
+            row_ids = list(dict.fromkeys([*chain.from_iterable(lists.values()), *labelled.best, *more]))
+            if len(row_ids) < sought.most:
+                row_ids = list(dict.fromkeys([*row_ids, *first_rows(connection, wanted, sought.most)]))
             num, length = connection.execute(
                 "SELECT num_rows, num_words FROM parts WHERE part = ?", (ACCEPTED,)
             ).fetchone()
             statistics = WordStatistics(num, length / num if length else 1.0, counts)
+            listed = {name: frozenset(found) for name, found in lists.items()}
+            beyond = Beyond(listed, round(num * base_share(connection, wanted)), labelled.rank)
         cosines = None
-        if meaning is not None and self._dense is not None:
+        if sought.meaning is not None and self._dense is not None:
             # Rounded: how a product was summed must not decide between equal cards.
-            found = self._dense.cosines(connection, meaning, row_ids)
+            found = self._dense.cosines(connection, sought.meaning, row_ids)
             cosines = {row_id: round(value, 6) for row_id, value in found.items()}
         return rank_rows(
             card_rows(connection, row_ids),
-            asked,
-            wished,
+            sought.asked,
+            sought.labels,
             statistics=statistics,
             cosines=cosines,
-            prior=None if prior is None else prior_of_rows(connection, row_ids, prior),
+            prior=prior_of_rows(connection, row_ids, sought.prior) if sought.prior else None,
+            beyond=beyond,
+            least_score=sought.least_score,
+            most=sought.most,
         )
 
     def _refused(
-        self,
-        connection: sqlite3.Connection,
-        wanted: Filter,
-        unread: list[int],
-        asked: list[str],
-        wished: frozenset[str],
-        most: int,
+        self, connection: sqlite3.Connection, wanted: Filter, unread: list[int], sought: _Sought
     ) -> list[Ranked]:
-        limit = max(MOST_REFUSED, most)
+        limit = max(MOST_REFUSED, sought.most)
         if count_fitting(connection, wanted, limit) <= limit:
             row_ids = first_rows(connection, wanted, limit)
         else:
-            counts = word_counts(connection, set(asked), REFUSED)
-            row_ids = best_by_words(connection, counts, wanted, most, part=REFUSED, budget=REFUSED_BUDGET)
-            if len(row_ids) < most:
-                row_ids = list(dict.fromkeys([*row_ids, *first_rows(connection, wanted, most)]))
-        return rank_rows(card_rows(connection, [*row_ids, *unread]), asked, wished)
+            counts = word_counts(connection, set(sought.asked), REFUSED)
+            row_ids = best_by_words(connection, counts, wanted, sought.most, part=REFUSED, budget=REFUSED_BUDGET)
+            if len(row_ids) < sought.most:
+                row_ids = list(dict.fromkeys([*row_ids, *first_rows(connection, wanted, sought.most)]))
+        return rank_rows(
+            card_rows(connection, [*row_ids, *unread]),
+            sought.asked,
+            sought.labels,
+            least_score=sought.least_score,
+            most=sought.most,
+        )
 
     def _by_words(
         self, connection: sqlite3.Connection, counts: dict[str, int], wanted: Filter, depth: int

@@ -130,7 +130,7 @@ def card_rows(connection: sqlite3.Connection, row_ids: Sequence[int]) -> list[Ca
 
 def first_rows(connection: sqlite3.Connection, wanted: Filter, most: int) -> list[int]:
     """Return the numbers of up to ``most`` rows that pass, whichever come first."""
-    statement = f"SELECT p.row_id FROM patches p WHERE {wanted.clause} LIMIT ?"
+    statement = f"SELECT p.row_id FROM {wanted.source} WHERE {wanted.clause} LIMIT ?"
     return [int(row[0]) for row in connection.execute(statement, (*wanted.values, most))]
 
 

@@ -95,14 +95,14 @@ CATALOGUE: Migration = (
     """,
     "CREATE TABLE parts (part INTEGER PRIMARY KEY, num_rows INTEGER NOT NULL, num_words INTEGER NOT NULL)",
     "INSERT INTO parts VALUES (0, 0, 0), (1, 0, 0)",
-    # detail=none: the places of words are not kept; the best rows are scored again from their cards.
+    # With all detail: without it FTS5 reads the text again to score a row, and here is none to read.
     """
     CREATE VIRTUAL TABLE accepted_text
-    USING fts5(words, content='', detail='none', tokenize='ascii')
+    USING fts5(words, content='', tokenize='ascii')
     """,
     """
     CREATE VIRTUAL TABLE refused_text
-    USING fts5(words, content='', detail='none', tokenize='ascii')
+    USING fts5(words, content='', tokenize='ascii')
     """,
     """
     CREATE TABLE vector_sets (

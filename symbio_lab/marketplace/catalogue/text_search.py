@@ -27,7 +27,7 @@ from symbio_lab.marketplace.catalogue.card_words import base_mark, task_mark, te
 from symbio_lab.marketplace.catalogue.filtering import Filter
 from symbio_lab.marketplace.catalogue.schema import ACCEPTED, TEXT_TABLES
 
-BUDGET = 4_000
+BUDGET = 2_000
 """Rows that a search by words may score."""
 _BOUND = 500
 MERGE_FACTOR = 16
