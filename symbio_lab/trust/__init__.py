@@ -8,6 +8,7 @@ Files, in reading order:
     - ``naming.py``: names that are safe as paths.
     - ``policy.py``, ``trusted_set.py``: the rules, pure; ``seen_versions.py``: their memory on disk.
     - ``folder_reading.py``, ``tensors.py``, ``adapter_files.py``: bytes and tensors, checked before any library.
+    - ``merkle.py``, ``checkpoint.py``: proofs of a transparency log, and what it signs about itself.
     - ``verifying.py``: a folder of strangers becomes a ``Patch``; ``sealing.py``: our own tensors become one.
 
 Nothing here imports torch, and nothing is deserialised before its digest, size, names and shapes were checked.

@@ -81,7 +81,7 @@ class LogKey:
             DataError: it is not written so, or the key id belongs to another key.
             TrustError: ``bad_key``: not a valid Ed25519 point.
         """
-        hint = "copy the whole line that 'symbio market log append' printed"
+        hint = "copy the whole line: name, key id and key, with + between them"
         name, _, rest = text.strip().partition("+")
         stated, _, encoded = rest.partition("+")
         try:

@@ -7,6 +7,7 @@ are those of ``symbio_lab.evaluation.metrics``, which these modules call.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -45,7 +46,7 @@ def as_columns(name: str, figure: Interval) -> dict[str, Any]:
     return {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high, f"{name}_n": figure.n}
 
 
-class PairedMetric(evaluate.Metric):
+class PairedMetric(evaluate.Metric, ABC):
     """A metric of paired answers; subclasses name it and the function that it calls."""
 
     metric: ClassVar[str]
@@ -70,8 +71,9 @@ class PairedMetric(evaluate.Metric):
         outcomes = paired_outcomes(predictions, references, before)
         return as_columns(self.metric, self._figure(outcomes, alpha))
 
+    @abstractmethod
     def _figure(self, outcomes: Outcomes, alpha: float) -> Interval:
-        raise NotImplementedError
+        """Return the figure of paired outcomes with its interval at level 1 - ``alpha``."""
 
 
 class FixRate(PairedMetric):
