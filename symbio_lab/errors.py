@@ -171,6 +171,14 @@ class HealingTimeoutError(SymbioError):
     hint = "raise the wall limit; finished work is kept and the next run resumes"
 
 
+class HealingCancelledError(SymbioError):
+    """Somebody asked for the end of a run; nothing was deployed."""
+
+    code = "cancelled"
+    exit_code = 5
+    hint = "ask for it again when it is wanted"
+
+
 class MissingExtraError(SymbioError):
     """An optional package is not installed."""
 

@@ -9,6 +9,7 @@ Next: symbio_lab/monitor/patterns.py
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,10 @@ class Deploying:
     tenant: str
     model_id: str
     now: str
+    note: str = ""
+    """Shown in the ledger before the route and the gate's name."""
+    stage: str = "live"
+    """Stage of an accepted patch: ``shadow`` where somebody has to approve it first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,7 @@ def heal(
     key: SigningKey | None = None,
     issued: str = NO_CLOCK,
     expires: str = FAR_FUTURE,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Healed:
     """Heal one incident and return what was tried, decided, deployed and spent.
 
@@ -104,9 +110,11 @@ def heal(
         key: signs our own patches; None uses a key that lives with the process.
         issued: UTC time stamped on our own patches.
         expires: UTC time at which they expire.
+        should_stop: asked at every charge; True ends the run, and nothing is deployed.
 
     Raises:
         ConfigError: unknown strategy.
+        HealingCancelledError: ``should_stop`` said so.
         EmptySliceError: no failures.
         UnknownLabelsError: the failures carry labels that the model lacks, and ``label_shift`` is ``known``.
         WrongTaskError: the model serves another task type.
@@ -118,7 +126,7 @@ def heal(
     if not task.repair or not task.selection:
         raise EmptySliceError("healing needs failures to repair and failures to decide on (n_repair of at least 2)")
     check_labels(model, (*task.repair, *task.selection, *task.replay, *task.control_selection), task.label_shift)
-    meter = CostMeter(budget or Budget(), listener, num_parameters=model.num_parameters)
+    meter = CostMeter(budget or Budget(), listener, num_parameters=model.num_parameters, should_stop=should_stop)
     context = HealingContext(
         model=model,
         task=task,
@@ -179,7 +187,7 @@ def _deploy(
     meter: CostMeter,
 ) -> Deployment | None:
     """Deploy what was accepted; an undecided patch only as far as the policy says (shadow or canary)."""
-    patch, stage = deployed, "live"
+    patch, stage = deployed, "live" if deploying is None else deploying.stage
     if patch is None and proposal.verdict is not None and proposal.verdict.decision == "undecided":
         patch, stage = proposal.patch, gate.when_undecided
     if patch is None or deploying is None or stage == "hold":
@@ -193,7 +201,7 @@ def _deploy(
             model_id=deploying.model_id,
             now=deploying.now,
             stage=stage,
-            note=f"{proposal.route}, gate {gate.name}",
+            note=": ".join(part for part in (deploying.note, f"{proposal.route}, gate {gate.name}") if part),
             listener=listener,
         )
 
