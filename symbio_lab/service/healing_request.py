@@ -126,7 +126,8 @@ def extract_incident(state: ServiceState, job: Job, labels: tuple[str, ...], pla
         labels=labels,
         domain=domain or "reported failures",
         description=pattern.description,
-        settings=ExtractionSettings(needs=needs, judge_share=0.1),
+        # The gate's controls come first: without enough of them it accepts nothing, whatever was trained on.
+        settings=ExtractionSettings(needs=needs, judge_share=0.1, n_replay=min(512, max(64, len(traffic) // 8))),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path as FilePath
 from typing import Annotated
 
+import numpy as np
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from symbio_lab.errors import ModelUnresolvedError
@@ -24,8 +25,9 @@ Reader = Annotated[Caller, Depends(needs("read"))]
 Admin = Annotated[Caller, Depends(needs("admin"))]
 Predictor = Annotated[Caller, Depends(needs("predict"))]
 ModelId = Annotated[str, Path(min_length=1, max_length=512)]
-HEALTH_ROWS = 5_000
-REFERENCE_ROWS = 5_000
+HEALTH_ROWS = 20_000
+"""Newest answers that are looked at; the newest quarter of them is compared with the rest."""
+MIN_RECENT = 100
 
 
 @router.get("/models")
@@ -79,19 +81,15 @@ def predict(body: PredictIn, caller: Predictor, request: Request) -> PredictOut:
 
 @router.get("/models/{model_id:path}/health")
 def health(model_id: ModelId, caller: Reader, request: Request) -> HealthOut:
-    """Say how a model does for this tenant, and by what evidence: its newest answers against its first ones."""
+    """Say how a model does for this tenant, and by what evidence: its newest answers against those before them."""
     state = state_of(request)
     reader = PredictionReader(state.database, caller.tenant, model_id)
-    recent, _ = recent_traffic(reader, num_rows=HEALTH_ROWS)
-    early = [row.record for row in _first(reader)]
-    labelled = [record for record in early if record.failed is not None]
-    # What is normal is what the first answers were like, where enough came since to compare them with.
-    reference = (
-        sum(bool(record.failed) for record in labelled) / len(labelled)
-        if len(labelled) >= 100 and len(recent) >= 100 and reader.state().num_stored > len(early)
-        else None
-    )
-    found = assess_health(recent, reference_rate=reference)
+    traffic, _ = recent_traffic(reader, num_rows=HEALTH_ROWS)
+    num_recent = max(MIN_RECENT, len(traffic) // 4)
+    rows = np.arange(len(traffic))
+    earlier, recent = traffic.take(rows[:-num_recent]), traffic.take(rows[-num_recent:])
+    is_known = int(earlier.labelled.sum()) >= MIN_RECENT
+    found = assess_health(recent, reference_rate=earlier.error_rate if is_known else None)
     return HealthOut(
         model_id=model_id,
         state=found.state,
@@ -103,12 +101,6 @@ def health(model_id: ModelId, caller: Reader, request: Request) -> HealthOut:
         num_unlabelled=found.num_unlabelled,
         num_failure_reports=reader.state().num_failure_reports,
     )
-
-
-def _first(reader: PredictionReader) -> list:  # type: ignore[type-arg]
-    from itertools import islice
-
-    return list(islice(reader.rows(), REFERENCE_ROWS))
 
 
 def _find(state: ServiceState, caller: Caller, model_id: str) -> RegisteredModel:
