@@ -30,9 +30,7 @@ def traffic(service: Service) -> tuple[list[Sample], list[Sample]]:
 
 
 def predictions(service: Service, tenant: str, samples: list[Sample]) -> list[dict[str, Any]]:
-    answered = service.call(
-        "POST", "/predict", tenant, json={"model_id": MODEL, "inputs": [s.text for s in samples]}
-    )
+    answered = service.call("POST", "/predict", tenant, json={"model_id": MODEL, "inputs": [s.text for s in samples]})
     assert answered.status_code == 200, answered.text
     return [
         {
@@ -81,7 +79,10 @@ def test_from_failures_to_a_healed_model_and_back(two_tenants: Service) -> None:
     assert health["num_failure_reports"] == 4
 
     found = service.call(
-        "POST", "/marketplace/search", "a", json={"query": "shades", "model_id": MODEL, "task_type": "text_classification"}
+        "POST",
+        "/marketplace/search",
+        "a",
+        json={"query": "shades", "model_id": MODEL, "task_type": "text_classification"},
     ).json()
     assert [hit for hit in found["results"] if hit["verified"]], found
 

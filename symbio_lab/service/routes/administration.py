@@ -8,13 +8,13 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from symbio_lab.service.callers import Caller, needs
-from symbio_lab.service.problems import problem_responses
+from symbio_lab.service.problems import ProblemError, problem_responses
 from symbio_lab.service.state import ServiceState, state_of
 from symbio_lab.service.tenant_policy import TenantPolicy
 from symbio_lab.store.api_keys import OPERATOR, SCOPES, ApiKey
 from symbio_lab.store.streams import model_ids
 
-router = APIRouter(tags=["administration"], responses=problem_responses(401, 403, 404, 422, 429, 503))
+router = APIRouter(tags=["administration"], responses=problem_responses(401, 403, 404, 409, 422, 429, 503))
 Operator = Annotated[Caller, Depends(needs("admin", operator=True))]
 Admin = Annotated[Caller, Depends(needs("admin"))]
 Reader = Annotated[Caller, Depends(needs("read"))]
@@ -107,6 +107,8 @@ def list_tenants(caller: Operator, request: Request) -> TenantsOut:
 def create_tenant(body: TenantIn, caller: Operator, request: Request) -> TenantOut:
     """Make a tenant and its first admin key."""
     state = state_of(request)
+    if state.tenants.find(body.tenant) is not None:
+        raise ProblemError(409, "exists", "there is a tenant of this name", hint="choose another name")
     tenant = state.tenants.create(body.tenant, now=state.now())
     token, key = state.keys.create(body.tenant, ["admin"], now=state.now(), name="first")
     state.audit.append(OPERATOR, at=state.now(), actor=caller.actor, action="tenant.create", subject=body.tenant)

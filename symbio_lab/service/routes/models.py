@@ -79,7 +79,7 @@ def predict(body: PredictIn, caller: Predictor, request: Request) -> PredictOut:
     )
 
 
-@router.get("/models/{model_id:path}/health")
+@router.get("/models/{model_id:path}/health", responses=problem_responses(404))
 def health(model_id: ModelId, caller: Reader, request: Request) -> HealthOut:
     """Say how a model does for this tenant, and by what evidence: its newest answers against those before them."""
     state = state_of(request)

@@ -12,7 +12,14 @@ TaskTypeName = Literal["text_classification", "text_generation"]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
 ShortText = Annotated[str, Field(max_length=MAX_NAME_CHARS)]
 LongText = Annotated[str, Field(max_length=65_536)]
-Time = Annotated[str, Field(max_length=40, description="UTC, ISO-8601, ends in Z; empty: the time of receipt.")]
+Time = Annotated[
+    str,
+    Field(
+        max_length=40,
+        pattern=r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z)?$",
+        description="UTC, ISO-8601, ends in Z; empty: the time of receipt.",
+    ),
+]
 EXAMPLE_FAILURE = {
     "model_id": "production-model-v1",
     "task_type": "text_classification",
