@@ -1,4 +1,4 @@
-"""From a stranger's repository on a Hub to a published patch: the guarded reader, the loopback Hub, peft's own files."""
+"""From a stranger's repository on a Hub to a published patch: guarded reader, loopback Hub, peft's own files."""
 
 from __future__ import annotations
 
