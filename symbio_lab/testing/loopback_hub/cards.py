@@ -22,7 +22,7 @@ MOST_BYTES = 1 << 20
 """Longest README that is looked into."""
 _MOST_VALUES = 20_000
 _MOST_DEPTH = 20
-_FRONT = re.compile(rb"\A\xef\xbb\xbf?---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
+_FRONT = re.compile(rb"\A(?:\xef\xbb\xbf)?---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 
 
 def read_card(readme: bytes) -> Mapping[str, Any]:
