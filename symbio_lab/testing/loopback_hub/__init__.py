@@ -1,23 +1,29 @@
-"""A Hugging Face Hub on the loopback interface: for labs and tests, not for the internet.
+"""A Hub on a loopback address that the unmodified ``huggingface_hub`` client reads from and writes to.
 
-The unmodified ``huggingface_hub`` client makes, lists, uploads, downloads, proposes and discusses against it; faults
-can be injected between the two. Extra ``service`` (uvicorn).
+For labs and tests, not for the internet: it keeps repositories, large files, pull requests, discussions, tags and
+collections in one folder, and misbehaves where a test asks for it.
 
-Example::
+Modules:
+    serving       the server in its thread (``LoopbackHub``)
+    app           requests in, answers out
+    accounts, names, state, answers   who asks, for what, and what the handlers share
+    repositories, blobs, curation     what is kept, and how it lies in the folder
+    listing, cards, browsing, downloading   reading
+    managing, committing, lfs, discussions  writing
+    faults, tampering                 misbehaving
+
+Example:
+    from huggingface_hub import HfApi
+    from symbio_lab.testing.loopback_hub import Fault, LoopbackHub
 
     with LoopbackHub(users={"alice": "hf_alice"}) as hub:
         api = HfApi(endpoint=hub.endpoint, token="hf_alice")
         api.create_repo("alice/travel")
-        hub.faults.add(Fault(method="GET", path="/resolve/", kind="bit_flip"))
-
-Files, in reading order:
-    - ``serving.py``: starting and stopping; ``serving_app.py``: the wire; ``faults.py``: what goes wrong on purpose.
-    - ``answers.py``: requests and answers; ``state.py``: what all handlers ask; ``names.py``, ``accounts.py``.
-    - ``blobs.py``, ``repositories.py``: what is on disk.
-    - ``managing.py``, ``committing.py``, ``lfs.py``, ``discussions.py``, ``curation.py``: what changes it.
-    - ``cards.py``, ``listing.py``, ``content.py``: what reads it.
+        hub.faults.add(Fault(method="GET", path=r"/api/models", kind="status", status=503, times=2))
 """
 
-from symbio_lab.testing.loopback_hub.faults import Fault as Fault
-from symbio_lab.testing.loopback_hub.serving import LoopbackHub as LoopbackHub
-from symbio_lab.testing.loopback_hub.state import HubLimits as HubLimits
+from symbio_lab.testing.loopback_hub.faults import Fault
+from symbio_lab.testing.loopback_hub.serving import LoopbackHub
+from symbio_lab.testing.loopback_hub.state import HubLimits
+
+__all__ = ["Fault", "HubLimits", "LoopbackHub"]

@@ -1,92 +1,97 @@
-"""What a model card says in its front matter, and the tags that follow from it.
+"""Model cards: the YAML in front of a README, and the tags that the Hub makes of it.
 
 Rules:
-    1. The front matter is YAML between two lines of ``---``, read safely and up to a size; what cannot be read says
-       nothing, as on the Hub.
-    2. Tags: those of the card, its library, ``safetensors`` where such a file lies, ``base_model:..`` and, for an
-       adapter, ``base_model:adapter:..``, ``license:..``.
+    1. The card is what stands between two lines ``---`` at the very beginning; one that is too long, too deep or no
+       mapping counts as empty: a listing never fails because of somebody's README.
+    2. Tags are the card's own, then the library, what the files show, base models, data sets, languages and licence.
+
+Example:
+    >>> card = read_card(b"---\\nlicense: mit\\nbase_model: org/base\\nlibrary_name: peft\\n---\\n# Title")
+    >>> find_tags(card, ["adapter_model.safetensors"])
+    ['peft', 'safetensors', 'base_model:org/base', 'base_model:adapter:org/base', 'license:mit', 'region:us']
 """
 
 from __future__ import annotations
 
-import datetime
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
-import yaml
-
-from symbio_lab.testing.loopback_hub.repositories import HubCommit
-from symbio_lab.testing.loopback_hub.state import HubState
-
-CARD_NAME = "README.md"
-MAX_CARD_BYTES = 1 << 20
+MOST_BYTES = 1 << 20
+"""Longest README that is looked into."""
+_MOST_VALUES = 20_000
+_MOST_DEPTH = 20
+_FRONT = re.compile(rb"\A(?:\xef\xbb\xbf)?---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 
 
-def read_card(hub: HubState, commit: HubCommit) -> dict[str, Any]:
-    """Return the front matter of a commit's card; empty where there is none that can be read."""
-    file = commit.files.get(CARD_NAME)
-    if file is None or file.size > MAX_CARD_BYTES:
+def read_card(readme: bytes) -> Mapping[str, Any]:
+    """Return the card of a README; empty if there is none that can be read."""
+    try:
+        return parse_card(readme)
+    except ValueError:
         return {}
-    return front_matter(hub.blobs.read(file.blob).decode("utf-8", "replace"))
 
 
-def front_matter(text: str) -> dict[str, Any]:
-    r"""Return the front matter of a text.
+@lru_cache(maxsize=512)
+def parse_card(readme: bytes) -> Mapping[str, Any]:
+    """Return the card of a README; empty if there is none.
 
-    >>> front_matter("---\nlicense: mit\n---\n# A card")
-    {'license': 'mit'}
+    Raises:
+        ValueError: there is one, but it is no mapping of plain values, or is too large.
     """
-    lines = text.lstrip("\ufeff").splitlines()
-    if not lines or lines[0].rstrip() != "---":
+    import yaml
+
+    found = _FRONT.match(readme[:MOST_BYTES])
+    if found is None:
         return {}
-    end = next((n for n, line in enumerate(lines[1:], 1) if line.rstrip() == "---"), 0)
     try:
-        value = yaml.safe_load("\n".join(lines[1:end])) if end else None
-    except (yaml.YAMLError, ValueError, RecursionError):
+        value = yaml.safe_load(found[1].decode("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise ValueError(f"the metadata is no YAML: {error}") from error
+    if value is None:
         return {}
-    plain = _plain(value)
-    return plain if isinstance(plain, dict) else {}
+    if not isinstance(value, dict):
+        raise ValueError("the metadata must be a mapping")
+    # Aliases make a short text huge, so values are counted while they are copied.
+    budget = [_MOST_VALUES]
+    plain: dict[str, Any] = _plain(value, budget, _MOST_DEPTH)
+    return plain
 
 
-def problems_of(text: str) -> list[str]:
-    """Return what is wrong with the front matter of a text."""
-    lines = text.splitlines()
-    if not lines or lines[0].rstrip() != "---":
-        return []
-    end = next((n for n, line in enumerate(lines[1:], 1) if line.rstrip() == "---"), 0)
-    if not end:
-        return ["the front matter has no end"]
-    try:
-        value = yaml.safe_load("\n".join(lines[1:end]))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        return [f"the front matter is not YAML: {error}".splitlines()[0]]
-    return [] if value is None or isinstance(value, dict) else ["the front matter is not a mapping"]
+def _plain(value: Any, budget: list[int], depth: int) -> Any:
+    budget[0] -= 1
+    if budget[0] < 0 or depth < 0:
+        raise ValueError("the metadata has too many values")
+    if isinstance(value, dict):
+        return {str(key): _plain(item, budget, depth - 1) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(item, budget, depth - 1) for item in value]
+    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def tags_of(card: dict[str, Any], commit: HubCommit) -> list[str]:
-    """Return the tags of a repository, each once."""
-    tags = [str(tag) for tag in _listed(card.get("tags"))]
-    tags += [str(card["library_name"])] if card.get("library_name") else []
-    tags += ["safetensors"] if any(path.endswith(".safetensors") for path in commit.files) else []
-    is_adapter = card.get("base_model_relation") == "adapter" or card.get("library_name") == "peft"
-    for base in _listed(card.get("base_model")):
-        tags += [f"base_model:{base}", *([f"base_model:adapter:{base}"] if is_adapter else [])]
-    tags += [f"license:{card['license']}"] if card.get("license") else []
-    tags += [str(card["pipeline_tag"])] if card.get("pipeline_tag") else []
+def find_tags(card: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    """Return the tags of a repository.
+
+    Args:
+        card: its card.
+        names: its files.
+    """
+    names = list(names)
+    library, pipeline = _texts(card.get("library_name")), _texts(card.get("pipeline_tag"))
+    bases = _texts(card.get("base_model"))
+    is_adapter = "peft" in library or "adapter_config.json" in names
+    relation = (_texts(card.get("base_model_relation")) or ["adapter" if is_adapter else "finetune"])[0]
+    tags = [*library, *(["safetensors"] if any(name.endswith(".safetensors") for name in names) else [])]
+    tags += [*pipeline, *_texts(card.get("tags")), *_texts(card.get("language"))]
+    tags += [f"dataset:{name}" for name in _texts(card.get("datasets"))]
+    tags += [f"base_model:{name}" for name in bases] + [f"base_model:{relation}:{name}" for name in bases]
+    tags += [f"license:{name}" for name in _texts(card.get("license"))]
     return list(dict.fromkeys([*tags, "region:us"]))
 
 
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def _plain(value: Any) -> Any:
-    """Return a YAML value as JSON has it."""
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    if isinstance(value, float) and value - value != 0:
-        return str(value)
-    return value if value is None or isinstance(value, str | int | float) else str(value)
+def _texts(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [item for item in values if isinstance(item, str) and item]

@@ -1,12 +1,25 @@
-"""What can go wrong between a client and its Hub, on purpose: for tests of clients.
+"""A Hub that misbehaves on demand: late, broken, lying or gone.
 
-status      answers with a status, and ``Retry-After`` if asked for
-stall       waits ``delay_s`` before it answers
-truncate    announces the whole body and closes the connection half-way
-bit_flip    changes the last bit of the body and nothing else
-stale_main  shows ``main`` as it was one commit earlier (or at ``commit``)
-header      adds or replaces headers of the answer
-redirect    answers 302 to ``headers["Location"]``
+Kinds:
+    ``status``      answer ``status`` with ``headers``, and ``Retry-After`` when ``retry_after`` is set
+    ``stall``       wait ``delay_s`` seconds, then answer as usual
+    ``truncate``    promise the whole body, send half of it and hang up
+    ``bit_flip``    change one bit in the middle of the body
+    ``stale_main``  show ``main`` as it was at ``commit``, or one commit ago
+    ``header``      answer as usual, with ``headers`` in place of the real ones
+    ``redirect``    answer 302 (or a ``status`` from 300 to 399) with ``headers``, which hold ``Location``
+
+Rules:
+    1. A fault applies to requests whose method and raw path (percent-encoded, without the query) both hold a match.
+    2. It applies ``times`` times; the first fault added that still applies is used.
+
+Example:
+    >>> faults = FaultList()
+    >>> faults.add(Fault(method="GET", path=r"/resolve/", kind="status", status=503, times=1))
+    >>> faults.take("GET", "/alice/travel/resolve/main/README.md").status
+    503
+    >>> faults.take("GET", "/alice/travel/resolve/main/README.md") is None
+    True
 """
 
 from __future__ import annotations
@@ -24,61 +37,74 @@ FaultKind = Literal["status", "stall", "truncate", "bit_flip", "stale_main", "he
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault, for requests that it matches."""
+    """One way to misbehave, and when."""
 
-    method: str = "GET"
-    """Regular expression of the whole method."""
+    method: str = ".*"
+    """Regular expression for the method."""
     path: str = ".*"
-    """Regular expression that is searched in the path as it was sent."""
+    """Regular expression for the raw path."""
     kind: FaultKind = "status"
     status: int = 503
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
+    """Seconds before the answer; any kind may be late."""
     times: int = 1
-    """Requests that it hits."""
+    """How often."""
     retry_after: int | None = None
-    """Seconds, as the header says."""
+    """Seconds that ``Retry-After`` names."""
     commit: str = ""
-    """Of ``stale_main``: the commit that is shown; empty: the parent."""
+    """Where ``stale_main`` freezes ``main``; empty: one commit ago."""
 
 
-class Faults:
-    """The faults that are still to happen, in the order in which they were added; safe between threads."""
+class FaultList:
+    """The faults that a Hub still has to show."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._left: list[tuple[Fault, int]] = []
+        self._waiting: list[tuple[Fault, int]] = []
 
     def add(self, fault: Fault) -> None:
-        """Let a fault happen ``times`` times.
+        """Misbehave from now on.
 
         Raises:
-            ConfigError: the kind or a pattern is wrong.
+            ConfigError: with all problems of the fault.
         """
-        problems = [] if fault.kind in get_args(FaultKind) else [f"unknown kind of fault {fault.kind!r}"]
-        for pattern in (fault.method, fault.path):
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                problems.append(f"{pattern!r} is not a regular expression: {error}")
+        problems = _problems(fault)
         if problems:
             raise ConfigError(problems)
         with self._lock:
-            self._left.append((fault, fault.times))
+            self._waiting.append((fault, fault.times))
 
     def clear(self) -> None:
-        """Let nothing go wrong any more."""
+        """Behave."""
         with self._lock:
-            self._left.clear()
+            self._waiting.clear()
 
     def take(self, method: str, path: str) -> Fault | None:
-        """Return the fault that hits a request, and count it."""
+        """Return the fault for one request, and count it."""
         with self._lock:
-            for place, (fault, left) in enumerate(self._left):
-                if re.fullmatch(fault.method, method) and re.search(fault.path, path):
-                    if left > 1:
-                        self._left[place] = (fault, left - 1)
-                    else:
-                        del self._left[place]
+            for index, (fault, left) in enumerate(self._waiting):
+                if re.search(fault.method, method) and re.search(fault.path, path):
+                    self._waiting[index : index + 1] = [(fault, left - 1)] if left > 1 else []
                     return fault
         return None
+
+
+def _problems(fault: Fault) -> list[str]:
+    problems = []
+    if fault.kind not in get_args(FaultKind):
+        problems.append(f"kind {fault.kind!r} is not one of {', '.join(get_args(FaultKind))}")
+    if fault.times < 1:
+        problems.append("times must be at least 1")
+    if not 0 <= fault.delay_s <= 600:
+        problems.append("delay_s must be from 0 to 600")
+    if not 200 <= fault.status <= 599:
+        problems.append("status must be from 200 to 599")
+    if fault.kind == "redirect" and "location" not in {name.lower() for name in fault.headers}:
+        problems.append("a redirect needs the header Location")
+    for name in ("method", "path"):
+        try:
+            re.compile(getattr(fault, name))
+        except re.error as error:
+            problems.append(f"{name} is no regular expression: {error}")
+    return problems

@@ -1,11 +1,19 @@
-"""What there is: models and their tags, one repository at a revision, its files, commits and references."""
+"""Finding repositories, and what the Hub says about one.
+
+Rules:
+    1. A list shows what the asker may read. Several ``filter`` must all be tags of a repository; ``search`` is a part of
+       its name; ``author`` its namespace.
+    2. A list is short unless ``full``, ``cardData`` or ``expand`` ask for more; the view of one repository is always
+       complete.
+    3. ``sort`` puts the greatest first; without it the order is by name. Pages follow by ``Link``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qs
 
-from symbio_lab.testing.loopback_hub.accounts import need_user
+from symbio_lab.errors import StorageError
 from symbio_lab.testing.loopback_hub.answers import (
     HubAnswer,
     HubRequest,
@@ -15,165 +23,66 @@ from symbio_lab.testing.loopback_hub.answers import (
     page_answer,
 )
 from symbio_lab.testing.loopback_hub.blobs import lfs_pointer
-from symbio_lab.testing.loopback_hub.cards import problems_of, read_card, tags_of
+from symbio_lab.testing.loopback_hub.cards import MOST_BYTES, find_tags, parse_card, read_card
 from symbio_lab.testing.loopback_hub.repositories import HubCommit, Repository, TreeFile
 from symbio_lab.testing.loopback_hub.state import HubState
 
-MOST_PATHS = 1000
-"""Paths of one question."""
-_SORTS = {"lastModified": "lastModified", "createdAt": "createdAt", "downloads": "downloads", "likes": "likes"}
+SORTS = ("lastModified", "createdAt", "downloads", "likes", "trendingScore")
+_SHORT = ("_id", "id", "modelId", "likes", "private", "downloads", "tags", "pipeline_tag", "library_name", "createdAt")
+_FULL = (*_SHORT, "author", "sha", "lastModified", "gated", "disabled", "siblings")
 
 
 def list_repositories(hub: HubState, request: HubRequest) -> HubAnswer:
-    """List repositories that have all tags, the newest first unless another order is asked for."""
-    kind = {"datasets": "dataset"}.get(request.captured["kind"], "model")
-    wanted, author, words = request.query.get("filter", ()), request.first("author"), request.first("search").lower()
-    sort = request.first("sort", "createdAt")
-    is_full = any(name in request.query for name in ("full", "cardData"))
+    """List models or data sets."""
+    kind = {"models": "model", "datasets": "dataset"}.get(request.captured["kind"])
+    if kind is None:
+        raise Refusal(404, message="this Hub keeps models and datasets only")
+    filters = [tag for value in request.query.get("filter", ()) for tag in value.split(",") if tag]
+    author, search, sort = request.first("author"), request.first("search").lower(), request.first("sort")
+    if sort not in ("", *SORTS):
+        raise Refusal(400, message=f"sort must be one of {', '.join(SORTS)}")
     found = []
     for repository in hub.repositories:
         if repository.kind != kind or not hub.may_read(request.user, repository):
             continue
-        if author not in ("", repository.namespace) or words not in repository.name.lower():
+        if author not in ("", repository.namespace) or search not in repository.name.lower():
             continue
-        commit = hub.revision(repository, "main", request.stale)
-        shown = _info(hub, repository, commit)
-        if all(tag in shown["tags"] for tag in wanted):
-            found.append(shown if is_full else {k: v for k, v in shown.items() if k not in ("siblings", "cardData")})
-    found.sort(key=lambda shown: str(shown["id"]))
-    key = _SORTS.get(sort, "createdAt")
-    found.sort(key=lambda shown: shown[key], reverse=True)
-    return page_answer(found, request, hub.endpoint, hub.limits.page)
+        view = describe(hub, repository, hub.revision(repository, "main", request.stale))
+        wanted_pipeline = request.first("pipeline_tag")
+        if set(filters) <= set(view["tags"]) and wanted_pipeline in ("", view["pipeline_tag"]):
+            found.append(view)
+    if sort:
+        found.sort(key=lambda view: view[sort], reverse=True)
+    fields = _fields(request)
+    shown = [{name: view[name] for name in fields if name in view} for view in found]
+    return page_answer(shown, request, hub.endpoint, hub.limits.page)
+
+
+def _fields(request: HubRequest) -> tuple[str, ...]:
+    asked = tuple(field for name in ("expand", "expand[]") for field in request.query.get(name, ()))
+    if asked:
+        return ("_id", "id", "modelId", *asked)
+    return (*(_FULL if request.flag("full") else _SHORT), *(("cardData",) if request.flag("cardData") else ()))
 
 
 def info(hub: HubState, request: HubRequest) -> HubAnswer:
-    """Describe a repository at a revision."""
+    """Describe one repository at ``main`` or at a revision."""
     repository = hub.readable(request)
     commit = hub.revision(repository, request.captured.get("revision", "main"), request.stale)
-    shown = _info(hub, repository, commit, blobs=request.flag("blobs"))
+    view = describe(hub, repository, commit, with_blobs=request.flag("blobs"))
+    if request.query.get("expand"):
+        view = {name: view[name] for name in _fields(request) if name in view}
     if request.flag("securityStatus"):
-        shown["securityRepoStatus"] = {"scansDone": True, "filesWithIssues": []}
-    return json_answer(shown)
+        view["securityRepoStatus"] = {"scansDone": True, "filesWithIssues": []}
+    return json_answer(view)
 
 
-def tree(hub: HubState, request: HubRequest) -> HubAnswer:
-    """List files and folders below a path."""
-    repository = hub.readable(request)
-    commit = hub.revision(repository, request.captured["revision"], request.stale)
-    below = request.captured.get("path", "").strip("/")
-    prefix = f"{below}/" if below else ""
-    inside = {path: file for path, file in commit.files.items() if path.startswith(prefix)}
-    if not inside and below:
-        raise Refusal(404, "EntryNotFound", f"{below} does not exist on {request.captured['revision']:.80}")
-    is_deep, expand = request.flag("recursive"), request.flag("expand")
-    folders: dict[str, None] = {}
-    entries: list[dict[str, Any]] = []
-    for path, file in inside.items():
-        parts = path[len(prefix) :].split("/")
-        for depth in range(1, len(parts)):
-            if is_deep or depth == 1:
-                folders.setdefault(prefix + "/".join(parts[:depth]))
-        if is_deep or len(parts) == 1:
-            entries.append(_file(path, file))
-    entries += [{"type": "directory", "oid": "0" * 40, "size": 0, "path": path} for path in folders]
-    entries.sort(key=lambda entry: str(entry["path"]))
-    if expand:
-        for entry in entries:
-            entry["lastCommit"] = _last_commit(hub, repository, commit, str(entry["path"]))
-    most = hub.limits.expanded_page if expand else hub.limits.page
-    return page_answer(entries, request, hub.endpoint, most)
-
-
-def paths_info(hub: HubState, request: HubRequest) -> HubAnswer:
-    """Describe named files; names that are not there are left out."""
-    repository = hub.readable(request)
-    commit = hub.revision(repository, request.captured["revision"], request.stale)
-    if "json" in request.headers.get("content-type", ""):
-        paths = request.json().get("paths", [])
-        paths = paths if isinstance(paths, list) else [paths]
-    else:
-        paths = parse_qs(request.body.decode("utf-8", "replace"), max_num_fields=MOST_PATHS + 10).get("paths", [])
-    if len(paths) > MOST_PATHS:
-        raise Refusal(400, message=f"at most {MOST_PATHS} paths")
-    found = []
-    for path in map(str, paths):
-        if path in commit.files:
-            found.append(_file(path, commit.files[path]))
-        elif any(name.startswith(f"{path}/") for name in commit.files):
-            found.append({"type": "directory", "oid": "0" * 40, "size": 0, "path": path})
-    return json_answer(found)
-
-
-def commits(hub: HubState, request: HubRequest) -> HubAnswer:
-    """List the commits of a revision, newest first."""
-    repository = hub.readable(request)
-    newest = hub.revision(repository, request.captured["revision"], request.stale)
-    found = [
-        {"id": c.id, "title": c.title, "message": c.message, "date": c.date, "authors": [{"user": c.author}]}
-        for c in hub.repositories.history(repository.key, newest.id)
+def describe(hub: HubState, repository: Repository, commit: HubCommit, *, with_blobs: bool = False) -> dict[str, Any]:
+    """Return everything that the Hub says about a repository at one commit."""
+    card = _card(hub, commit)
+    siblings = [
+        {"rfilename": path, **(_blob(file) if with_blobs else {})} for path, file in commit.files.items()
     ]
-    return page_answer(found, request, hub.endpoint, hub.limits.page)
-
-
-def refs(hub: HubState, request: HubRequest) -> HubAnswer:
-    """List branches and tags, and pull requests if they are asked for."""
-    repository = hub.readable(request)
-    main = hub.revision(repository, "main", request.stale).id
-    branches = [
-        {"name": name, "ref": f"refs/heads/{name}", "targetCommit": main if name == "main" else commit}
-        for name, commit in repository.branches.items()
-    ]
-    tags = [
-        {"name": name, "ref": f"refs/tags/{name}", "targetCommit": tag.commit} for name, tag in repository.tags.items()
-    ]
-    pulls = [{"name": num, "ref": f"refs/pr/{num}", "targetCommit": commit} for num, commit in repository.pulls.items()]
-    shown = {"branches": branches, "converts": [], "tags": tags}
-    return json_answer({**shown, "pullRequests": pulls} if request.flag("include_prs") else shown)
-
-
-def auth_check(hub: HubState, request: HubRequest) -> HubAnswer:
-    """Say whether the asker may read a repository's files."""
-    check_gate(hub, request, hub.readable(request))
-    return json_answer({})
-
-
-def auth_check_write(hub: HubState, request: HubRequest) -> HubAnswer:
-    """Say whether the asker may write to a repository."""
-    hub.writable(request)
-    return json_answer({})
-
-
-def validate_yaml(hub: HubState, request: HubRequest) -> HubAnswer:
-    """Say what is wrong with a card's front matter."""
-    errors = [{"message": problem} for problem in problems_of(request.text("content", most=1 << 20))]
-    return json_answer({"errors": errors, "warnings": []})
-
-
-def check_gate(hub: HubState, request: HubRequest, repository: Repository) -> None:
-    """Refuse the files of a gated repository to who was not let in.
-
-    Raises:
-        Refusal: 401 or 403 (``GatedRepo``).
-    """
-    if not repository.gated or hub.accounts.may_write(request.user, repository.namespace):
-        return
-    message = f"Access to model {repository.name} is restricted."
-    if request.user is None:
-        raise Refusal(401, "GatedRepo", f"{message} You must be authenticated to access it.")
-    if request.user not in repository.granted:
-        raise Refusal(403, "GatedRepo", f"{message} You are not in the authorized list.")
-
-
-def _info(hub: HubState, repository: Repository, commit: HubCommit, *, blobs: bool = False) -> dict[str, Any]:
-    card = read_card(hub, commit)
-    siblings = []
-    for path, file in commit.files.items():
-        sibling: dict[str, Any] = {"rfilename": path}
-        if blobs:
-            sibling.update(size=file.size, blobId=file.oid)
-            if file.lfs is not None:
-                sibling["lfs"] = {"sha256": file.lfs, "size": file.size, "pointerSize": _pointer_size(file)}
-        siblings.append(sibling)
     return {
         "_id": repository.key,
         "id": repository.name,
@@ -187,64 +96,52 @@ def _info(hub: HubState, repository: Repository, commit: HubCommit, *, blobs: bo
         "disabled": False,
         "downloads": 0,
         "likes": 0,
-        "tags": tags_of(card, commit),
-        "library_name": card.get("library_name"),
-        "pipeline_tag": card.get("pipeline_tag"),
-        "usedStorage": sum(file.size for file in commit.files.values()),
-        "cardData": card,
-        "spaces": [],
+        "trendingScore": 0,
+        "tags": find_tags(card, commit.files),
+        "library_name": _text(card.get("library_name")),
+        "pipeline_tag": _text(card.get("pipeline_tag")),
+        "cardData": dict(card),
         "siblings": siblings,
+        "spaces": [],
+        "usedStorage": sum(file.size for file in commit.files.values()),
     }
 
 
-def _file(path: str, file: TreeFile) -> dict[str, Any]:
-    shown: dict[str, Any] = {"type": "file", "oid": file.oid, "size": file.size, "path": path}
+def _card(hub: HubState, commit: HubCommit) -> Mapping[str, Any]:
+    readme = commit.files.get("README.md")
+    if readme is None or readme.size > MOST_BYTES:
+        return {}
+    try:
+        return read_card(hub.blobs.read(readme.blob))
+    except StorageError:
+        return {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _blob(file: TreeFile) -> dict[str, Any]:
+    blob: dict[str, Any] = {"size": file.size, "blobId": file.oid}
     if file.lfs is not None:
-        shown["lfs"] = {"oid": file.lfs, "size": file.size, "pointerSize": _pointer_size(file)}
-    return shown
+        pointer = len(lfs_pointer(file.lfs, file.size))
+        blob["lfs"] = {"sha256": file.lfs, "size": file.size, "pointerSize": pointer}
+    return blob
 
 
-def _pointer_size(file: TreeFile) -> int:
-    return len(lfs_pointer(file.lfs or "", file.size))
+def validate_yaml(hub: HubState, request: HubRequest) -> HubAnswer:
+    """Say what is wrong with a card before it is committed."""
+    content = request.text("content", most=MOST_BYTES)
+    try:
+        parse_card(content.encode("utf-8", "replace"))
+    except ValueError as error:
+        return json_answer({"errors": [{"message": str(error)}], "warnings": []}, 400)
+    return json_answer({"errors": [], "warnings": []})
 
 
-def _last_commit(hub: HubState, repository: Repository, newest: HubCommit, path: str) -> dict[str, str]:
-    """Return the newest commit that changed a file or something in a folder."""
-    last = newest
-    for commit in hub.repositories.history(repository.key, newest.id):
-        if _below(commit, path) != _below(newest, path):
-            break
-        last = commit
-    return {"id": last.id, "title": last.title, "date": last.date}
-
-
-def _below(commit: HubCommit, path: str) -> dict[str, TreeFile]:
-    return {name: file for name, file in commit.files.items() if name == path or name.startswith(f"{path}/")}
-
-
-def no_harness(hub: HubState, request: HubRequest) -> HubAnswer:
-    """Have nothing of what the client asks for in the background."""
-    raise Refusal(404, message="this Hub has none")
-
-
-def login_needed(hub: HubState, request: HubRequest) -> HubAnswer:
-    """Answer a question that only somebody can ask."""
-    need_user(request)
-    return json_answer({})
-
-
-_REPOSITORY = "api/{kind}/{namespace}/{name}"
 ROUTES = (
-    HubRoute("GET", "api/agent-harnesses", no_harness),
     HubRoute("POST", "api/validate-yaml", validate_yaml),
     HubRoute("GET", "api/{kind}", list_repositories),
-    HubRoute("GET", _REPOSITORY, info),
-    HubRoute("GET", f"{_REPOSITORY}/revision/{{revision}}", info),
-    HubRoute("GET", f"{_REPOSITORY}/tree/{{revision}}", tree),
-    HubRoute("GET", f"{_REPOSITORY}/tree/{{revision}}/{{path*}}", tree),
-    HubRoute("POST", f"{_REPOSITORY}/paths-info/{{revision}}", paths_info),
-    HubRoute("GET", f"{_REPOSITORY}/commits/{{revision}}", commits),
-    HubRoute("GET", f"{_REPOSITORY}/refs", refs),
-    HubRoute("GET", f"{_REPOSITORY}/auth-check", auth_check),
-    HubRoute("GET", f"{_REPOSITORY}/auth-check/write", auth_check_write),
+    HubRoute("GET", "api/{kind}/{namespace}/{name}", info),
+    HubRoute("GET", "api/{kind}/{namespace}/{name}/revision/{revision}", info),
 )

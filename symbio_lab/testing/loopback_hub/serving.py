@@ -1,125 +1,129 @@
-"""Running a loopback Hub: in a thread for tests, in the foreground for ``symbio market serve``.
+"""Running the loopback Hub: a server in a thread of its own, on a loopback address.
 
 Rules:
-    1. It listens on the loopback interface and nowhere else: it is made for labs and tests, not for the internet.
-    2. All that clients stored lies in the folder; a Hub that is started there again has all of it. Tokens do not lie
-       there: they are given at each start.
-    3. One process serves a folder.
+    1. Entering reads the folder, takes its lock and answers at ``endpoint``; leaving ends open connections. All that
+       was answered with success is on disk by then, also after a kill.
+    2. Without a folder a temporary one is used and removed.
+    3. Only loopback addresses: this is for labs and tests, not for the internet.
+
+Example:
+    with LoopbackHub(folder, users={"alice": "hf_alice"}) as hub:
+        HfApi(endpoint=hub.endpoint, token="hf_alice").create_repo("alice/travel")
 """
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import ipaddress
-import os
+import logging
 import socket
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
-from symbio_lab.errors import ConfigError, MissingExtraError, NotFoundError, StorageError
+from symbio_lab.errors import ConfigError, MissingExtraError, StorageError
+from symbio_lab.testing.loopback_hub import tampering
 from symbio_lab.testing.loopback_hub.accounts import Accounts
-from symbio_lab.testing.loopback_hub.blobs import git_blob_id, lfs_pointer
+from symbio_lab.testing.loopback_hub.app import build_app
 from symbio_lab.testing.loopback_hub.curation import CollectionStore
-from symbio_lab.testing.loopback_hub.faults import Faults
-from symbio_lab.testing.loopback_hub.names import check_path
-from symbio_lab.testing.loopback_hub.repositories import Repository, TreeFile, make_commit
-from symbio_lab.testing.loopback_hub.serving_app import HubApp
+from symbio_lab.testing.loopback_hub.faults import FaultList
 from symbio_lab.testing.loopback_hub.state import HubLimits, HubState, utc_now
+from symbio_lab.trust.locking import locked
 
 if TYPE_CHECKING:
-    import uvicorn
+    from starlette.applications import Starlette
 
-START_S = 20.0
-"""Longest time to start, in seconds."""
+_log = logging.getLogger(__name__)
+START_S = 10.0
+"""Seconds that the server has to start."""
+GRACE_S = 1.0
+"""Seconds that answers under way have to end."""
 
 
 class LoopbackHub:
-    """A Hub on this machine, as a context: started on entering, stopped on leaving.
+    """A Hub that the unmodified ``huggingface_hub`` client can use.
 
-    Example::
-
-        with LoopbackHub(users={"alice": "hf_alice"}) as hub:
-            HfApi(endpoint=hub.endpoint, token="hf_alice").create_repo("alice/travel")
+    Args:
+        folder: where everything is kept; None: a temporary folder.
+        users: name -> token.
+        orgs: name -> members.
+        host: a loopback address.
+        port: 0: any free one.
+        limits: sizes and pages.
+        now: clock, UTC as ISO-8601 text ending in ``Z``.
+        own_origin_for_content: serve large files by a redirect to ``localhost`` in place of ``127.0.0.1``.
     """
 
     def __init__(
         self,
         folder: Path | None = None,
-        *,
         users: Mapping[str, str] | None = None,
         orgs: Mapping[str, Iterable[str]] | None = None,
+        *,
         host: str = "127.0.0.1",
         port: int = 0,
-        limits: HubLimits = HubLimits(),  # noqa: B008 (frozen)
+        limits: HubLimits | None = None,
         now: Callable[[], str] = utc_now,
+        own_origin_for_content: bool = False,
     ) -> None:
-        """Name everything; nothing is opened yet.
-
-        Args:
-            folder: where it keeps what clients store; None: a temporary folder that goes with the Hub.
-            users: user -> token.
-            orgs: organisation -> its members.
-            host: a loopback address.
-            port: 0 takes a free one.
-            limits: sizes and pages.
-            now: UTC time of commits.
-
-        Raises:
-            ConfigError: users or organisations are wrong, or ``host`` is no loopback address.
-        """
-        check_loopback(host)
-        self.faults = Faults()
-        """What goes wrong, for tests of clients."""
         self.accounts = Accounts(users or {}, orgs)
-        self._folder, self._host, self._port, self._limits, self._now = folder, host, port, limits, now
-        self._stack = contextlib.ExitStack()
-        self._app: HubApp | None = None
+        self.faults = FaultList()
+        self.requests: list[tuple[str, str, int]] = []
+        """Method, raw path without the query, and status of every answer, oldest first."""
+        self._folder, self._host, self._port = folder, host, port
+        self._limits, self._now, self._own_origin = limits or HubLimits(), now, own_origin_for_content
+        self._state: HubState | None = None
+        self._app: Starlette | None = None
+        self._exit = ExitStack()
 
-    def __enter__(self) -> LoopbackHub:
-        """Start.
-
-        Raises:
-            MissingExtraError: uvicorn is not installed.
-            StorageError: the folder cannot be used, another process serves it, or the port is taken.
-        """
-        with contextlib.ExitStack() as stack:
-            server, listener = self._open(stack)
-            # Reading what sockets bring is all that the thread does; signals stay with the main thread.
-            server.install_signal_handlers = lambda: None
-            thread = threading.Thread(target=server.run, args=([listener],), name="loopback-hub", daemon=True)
-            thread.start()
-            stack.callback(_stop, server, thread)
-            deadline = time.monotonic() + START_S
-            while not server.started:
-                if not thread.is_alive() or time.monotonic() > deadline:
-                    raise StorageError("the loopback Hub does not start")
-                time.sleep(0.005)
-            self._stack = stack.pop_all()
+    def __enter__(self) -> Self:
+        with ExitStack() as undo:
+            folder = self._folder or Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="loopback-hub-")))
+            try:
+                undo.enter_context(locked(folder / "lock", wait_s=0.0))
+            except StorageError as error:
+                error.hint = "another Hub may serve this folder: end it, or serve another folder"
+                raise
+            bound = undo.enter_context(_listen(self._host, self._port))
+            port = bound.getsockname()[1]
+            host = f"[{self._host}]" if ":" in self._host else self._host
+            endpoint, content = f"http://{host}:{port}", f"http://localhost:{port}" if self._own_origin else ""
+            state = HubState(
+                folder, endpoint, self.accounts, CollectionStore(folder), self._limits, self._now, content
+            )
+            state.load()
+            self._state, self._app = state, build_app(state, self.faults, self._note)
+            undo.callback(self._forget)
+            undo.callback(_start(self._app, bound))
+            self._exit = undo.pop_all()
+        _log.info("the loopback Hub answers at %s", endpoint)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Stop."""
-        self._stack.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exit.close()
 
-    def run(self, on_ready: Callable[[str], None]) -> None:
-        """Serve in the foreground until SIGINT or SIGTERM.
-
-        Args:
-            on_ready: told the endpoint when clients may come.
+    @property
+    def state(self) -> HubState:
+        """All that the running Hub knows.
 
         Raises:
-            MissingExtraError: uvicorn is not installed.
-            StorageError: the folder cannot be used, another process serves it, or the port is taken.
+            ConfigError: it does not run.
         """
-        with contextlib.ExitStack() as stack:
-            server, listener = self._open(stack)
-            on_ready(self.endpoint)
-            server.run([listener])
+        if self._state is None:
+            raise ConfigError(["the loopback Hub does not run"], hint="use it in a with statement")
+        return self._state
+
+    @property
+    def app(self) -> Starlette:
+        """The application, for a test client."""
+        assert self.state is not None and self._app is not None
+        return self._app
 
     @property
     def endpoint(self) -> str:
@@ -127,144 +131,100 @@ class LoopbackHub:
         return self.state.endpoint
 
     @property
-    def app(self) -> HubApp:
-        """The ASGI app.
-
-        Raises:
-            ConfigError: the Hub is not running.
-        """
-        if self._app is None:
-            raise ConfigError(["the Hub is not running"], hint="with LoopbackHub(...) as hub: ...")
-        return self._app
-
-    @property
-    def state(self) -> HubState:
-        """Everything that the Hub knows."""
-        return self.app.state
-
-    @property
-    def requests(self) -> list[tuple[str, str, int]]:
-        """Method, path as it was sent, and status of every request so far; may be cleared."""
-        return self.app.requests
+    def folder(self) -> Path:
+        """Where everything is kept."""
+        return self.state.folder
 
     def set_branch(self, repo: str, branch: str, commit: str) -> None:
-        """Move a branch to any commit of the repository, back too, as only its server can.
+        """Move a branch of a model to any of its commits; see ``tampering``."""
+        tampering.set_branch(self.state, repo, branch, commit)
 
-        Raises:
-            NotFoundError: there is no such repository or commit.
-        """
-        with self.state.lock:
-            repository = self._find(repo)
-            if self.state.repositories.commit(repository.key, commit) is None:
-                raise NotFoundError(f"{repo} has no commit {commit:.40}")
-            self.state.repositories.save(replace(repository, branches={**repository.branches, branch: commit}))
+    def tamper(self, repo: str, path: str, data: bytes | None, *, rewrite: bool = False) -> str:
+        """Change a file of a model behind its owner's back and return the commit; see ``tampering``."""
+        return tampering.tamper(self.state, repo, path, data, rewrite=rewrite)
 
-    def tamper(self, repo: str, path: str, data: bytes) -> str:
-        """Put a file into a repository behind its owner's back, and return the commit: a bad server.
+    def _note(self, method: str, path: str, status: int) -> None:
+        self.requests.append((method, path, status))
 
-        Raises:
-            NotFoundError: there is no such repository.
-        """
-        with self.state.lock:
-            state, repository = self.state, self._find(repo)
-            head = state.revision(repository, "main")
-            blob, before = state.blobs.put(data), head.files.get(check_path(path))
-            is_large = path.endswith(".safetensors") or (before is not None and before.lfs is not None)
-            oid = git_blob_id(lfs_pointer(blob, len(data)) if is_large else data)
-            files = {**head.files, path: TreeFile(oid, len(data), blob, blob if is_large else None)}
-            made = make_commit((head.id,), "tamper", "", self._now(), repository.creator, files)
-            state.repositories.add_commit(repository.key, made)
-            state.repositories.save(replace(repository, branches={**repository.branches, "main": made.id}))
-        return made.id
-
-    def _find(self, repo: str) -> Repository:
-        repository = self.state.repositories.find("model", repo)
-        if repository is None:
-            raise NotFoundError(f"the Hub has no repository {repo!r:.100}")
-        return repository
-
-    def _open(self, stack: contextlib.ExitStack) -> tuple[uvicorn.Server, socket.socket]:
-        try:
-            import uvicorn
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("uvicorn", "service") from error
-        folder = self._folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loopback-hub-")))
-        stack.enter_context(_sole_server(folder))
-        listener = stack.enter_context(contextlib.closing(_listen(self._host, self._port)))
-        host, port = listener.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        state = HubState(
-            folder,
-            f"http://{shown}:{port}",
-            self.accounts,
-            CollectionStore(folder),
-            limits=self._limits,
-            now=self._now,
-        )
-        state.load()
-        self._app = HubApp(state, self.faults)
-        config = uvicorn.Config(
-            self._app, log_level="error", access_log=False, lifespan="off", server_header=False, timeout_keep_alive=60
-        )
-        return uvicorn.Server(config), listener
+    def _forget(self) -> None:
+        self._state = self._app = None
 
 
-def check_loopback(host: str) -> None:
-    """Refuse an address that others can reach.
+def is_loopback(host: str) -> bool:
+    """Return whether a host names this machine only.
 
-    Raises:
-        ConfigError: not on the loopback interface.
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, False)
     """
     try:
-        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        is_loopback = False
-    if not is_loopback:
-        raise ConfigError(
-            [f"the loopback Hub does not listen on {host!r:.80}"],
-            hint="use 127.0.0.1 or ::1; it is made for labs and tests, not for the internet",
-        )
+        return host == "localhost"
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if not is_loopback(host):
+        raise ConfigError([f"{host!r:.60} is not a loopback address"], hint="use 127.0.0.1")
+    if not 0 <= port <= 65_535:
+        raise ConfigError([f"port {port} is not from 0 to 65535"])
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio turns Nagle's algorithm off; else small answers wait 40 ms.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    # Without the protocol's number asyncio leaves Nagle's algorithm on, which costs 40 ms an answer.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(128)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen(128)
     except OSError as error:
-        listener.close()
-        raise StorageError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}", hint="choose another --port"
+        bound.close()
+        raise ConfigError(
+            [f"cannot listen on {host}:{port}: {error.strerror or error}"], hint="choose another --port"
         ) from error
-    return listener
+    return bound
 
 
-@contextlib.contextmanager
-def _sole_server(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process."""
+def _start(app: Starlette, bound: socket.socket) -> Callable[[], None]:
+    """Run a server in a thread and return what ends it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle: Any = (folder / "serving.lock").open("a")
-    except OSError as error:
-        raise StorageError(f"cannot use {folder}: {error.strerror or error}") from error
-    with handle:
-        if os.name == "posix":
-            import fcntl
+        import uvicorn
+    except ImportError as error:
+        raise MissingExtraError("uvicorn", "service") from error
 
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise StorageError(
-                    f"another process serves {folder}", hint="stop it, or serve another folder"
-                ) from error
-        yield
+    class Server(uvicorn.Server):
+        """Ends when it is told, not at the next tick: a test suite starts hundreds of them."""
 
+        def __init__(self, config: uvicorn.Config) -> None:
+            super().__init__(config)
+            self.told = asyncio.Event()
+            self.loop: asyncio.AbstractEventLoop | None = None
 
-def _stop(server: uvicorn.Server, thread: threading.Thread) -> None:
-    server.should_exit = True
-    server.force_exit = True
-    thread.join(timeout=START_S)
+        async def main_loop(self) -> None:
+            self.loop = asyncio.get_running_loop()
+            await self.on_tick(0)
+            running.set()
+            await self.told.wait()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for server in self.servers:
+                server.close()
+            for connection in list(self.server_state.connections):
+                connection.shutdown()
+            end = self.loop.time() + GRACE_S if self.loop else 0.0
+            while self.server_state.tasks and self.loop and self.loop.time() < end:
+                await asyncio.sleep(0.002)
+            for task in self.server_state.tasks:
+                task.cancel()
+
+        def end(self) -> None:
+            if self.loop is not None:
+                self.loop.call_soon_threadsafe(self.told.set)
+            thread.join()
+
+    running = threading.Event()
+    options: dict[str, Any] = {"log_config": None, "log_level": "critical", "access_log": False, "lifespan": "off"}
+    server = Server(uvicorn.Config(app, loop="asyncio", http="h11", ws="none", date_header=False, **options))
+    thread = threading.Thread(target=server.run, args=([bound],), name="loopback-hub", daemon=True)
+    thread.start()
+    if not running.wait(START_S):
+        server.should_exit = True
+        raise ConfigError(["the loopback Hub did not start"])
+    return server.end
