@@ -186,7 +186,11 @@ def _regular_file(hub: HubState, value: dict[str, Any]) -> TreeFile:
 
 def _large_file(hub: HubState, repository: Repository, value: dict[str, Any]) -> TreeFile:
     oid = value.get("oid")
-    if value.get("algo") != "sha256" or not isinstance(oid, str) or not hub.repositories.has_object(repository.key, oid):
+    if (
+        value.get("algo") != "sha256"
+        or not isinstance(oid, str)
+        or not hub.repositories.has_object(repository.key, oid)
+    ):
         raise Refusal(400, message=f"LFS pointer pointed to a file that does not exist: {oid!r:.80}")
     size = hub.blobs.size(oid)
     if value.get("size") not in (None, size):

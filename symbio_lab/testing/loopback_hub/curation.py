@@ -237,9 +237,7 @@ def _item_exists(hub: HubState, request: HubRequest, kind: str, name: str) -> bo
     return True
 
 
-def _shown(
-    hub: HubState, request: HubRequest, collection: HubCollection, most: int = MOST_ITEMS
-) -> dict[str, Any]:
+def _shown(hub: HubState, request: HubRequest, collection: HubCollection, most: int = MOST_ITEMS) -> dict[str, Any]:
     entries = [entry for entry in collection.items if _item_exists(hub, request, entry.kind, entry.item)]
     items = [
         {

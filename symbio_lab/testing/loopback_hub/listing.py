@@ -80,9 +80,7 @@ def info(hub: HubState, request: HubRequest) -> HubAnswer:
 def describe(hub: HubState, repository: Repository, commit: HubCommit, *, with_blobs: bool = False) -> dict[str, Any]:
     """Return everything that the Hub says about a repository at one commit."""
     card = _card(hub, commit)
-    siblings = [
-        {"rfilename": path, **(_blob(file) if with_blobs else {})} for path, file in commit.files.items()
-    ]
+    siblings = [{"rfilename": path, **(_blob(file) if with_blobs else {})} for path, file in commit.files.items()]
     return {
         "_id": repository.key,
         "id": repository.name,

@@ -92,9 +92,7 @@ class LoopbackHub:
             port = bound.getsockname()[1]
             host = f"[{self._host}]" if ":" in self._host else self._host
             endpoint, content = f"http://{host}:{port}", f"http://localhost:{port}" if self._own_origin else ""
-            state = HubState(
-                folder, endpoint, self.accounts, CollectionStore(folder), self._limits, self._now, content
-            )
+            state = HubState(folder, endpoint, self.accounts, CollectionStore(folder), self._limits, self._now, content)
             state.load()
             self._state, self._app = state, build_app(state, self.faults, self._note)
             undo.callback(self._forget)
