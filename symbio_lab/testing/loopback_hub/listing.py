@@ -1,8 +1,8 @@
 """Finding repositories, and what the Hub says about one.
 
 Rules:
-    1. A list shows what the asker may read. Several ``filter`` must all be tags of a repository; ``search`` is a part of
-       its name; ``author`` its namespace.
+    1. A list shows what the asker may read. Several ``filter`` must all be tags of a repository; ``search`` is a part
+       of its name; ``author`` its namespace.
     2. A list is short unless ``full``, ``cardData`` or ``expand`` ask for more; the view of one repository is always
        complete.
     3. ``sort`` puts the greatest first; without it the order is by name. Pages follow by ``Link``.

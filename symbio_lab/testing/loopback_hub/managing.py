@@ -25,9 +25,13 @@ from symbio_lab.testing.loopback_hub.repositories import (
 )
 from symbio_lab.testing.loopback_hub.state import HubState
 
-LARGE_SUFFIXES = "7z arrow bin bz2 ckpt ftz gguf gz h5 joblib lz4 model msgpack npy npz onnx parquet pb pickle pkl pt pth rar safetensors tar tflite tgz wasm xz zip zst"
+LARGE_SUFFIXES = (
+    *("7z", "arrow", "bin", "bz2", "ckpt", "ftz", "gguf", "gz", "h5", "joblib", "lz4", "model", "msgpack", "npy"),
+    *("npz", "onnx", "parquet", "pb", "pickle", "pkl", "pt", "pth", "rar", "safetensors", "tar", "tflite", "tgz"),
+    *("wasm", "xz", "zip", "zst"),
+)
 """Files that are uploaded as large ones whatever their size, as new repositories on the Hub have it."""
-ATTRIBUTES = "".join(f"*.{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LARGE_SUFFIXES.split()).encode()
+ATTRIBUTES = "".join(f"*.{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LARGE_SUFFIXES).encode()
 
 
 def address_of(hub: HubState, repository: Repository) -> str:

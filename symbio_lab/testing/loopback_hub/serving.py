@@ -120,7 +120,8 @@ class LoopbackHub:
     @property
     def app(self) -> Starlette:
         """The application, for a test client."""
-        assert self.state is not None and self._app is not None
+        if self._app is None:
+            raise ConfigError(["the loopback Hub does not run"], hint="use it in a with statement")
         return self._app
 
     @property
