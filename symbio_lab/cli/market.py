@@ -13,6 +13,7 @@ from symbio_lab.cli.market_evaluating import add_evaluating_commands
 from symbio_lab.cli.market_keys import add_keys_commands
 from symbio_lab.cli.market_policy import add_policy_commands
 from symbio_lab.cli.market_registry import add_registry_commands
+from symbio_lab.cli.market_serving import add_serving_commands
 from symbio_lab.cli.market_vouching import add_vouching_commands
 from symbio_lab.cli.printing import print_json, print_table
 from symbio_lab.cli.session import JsonFlag, session_of, utc_now
@@ -230,3 +231,4 @@ add_evaluating_commands(market_app)
 add_keys_commands(market_app)
 add_policy_commands(market_app)
 add_registry_commands(market_app)
+add_serving_commands(market_app)

@@ -1,4 +1,4 @@
-"""Model cards: the YAML in front of a README, and the tags that the Hub makes of it.
+r"""Model cards: the YAML in front of a README, and the tags that the Hub makes of it.
 
 Rules:
     1. The card is what stands between two lines ``---`` at the very beginning; one that is too long, too deep or no
@@ -6,7 +6,7 @@ Rules:
     2. Tags are the card's own, then the library, what the files show, base models, data sets, languages and licence.
 
 Example:
-    >>> card = read_card(b"---\\nlicense: mit\\nbase_model: org/base\\nlibrary_name: peft\\n---\\n# Title")
+    >>> card = read_card(b"---\nlicense: mit\nbase_model: org/base\nlibrary_name: peft\n---\n# Title")
     >>> find_tags(card, ["adapter_model.safetensors"])
     ['peft', 'safetensors', 'base_model:org/base', 'base_model:adapter:org/base', 'license:mit', 'region:us']
 """

@@ -108,16 +108,22 @@ class CollectionStore:
 
 def list_collections(hub: HubState, request: HubRequest) -> HubAnswer:
     """List collections by owner or by an item such as ``models/alice/travel``, newest first."""
-    owners, item = request.query.get("owner", ()), request.first("item")
-    kind, _, name = item.partition("/")
+    owners = request.query.get("owner", ())
+    wanted = {
+        (item.partition("/")[0].removesuffix("s"), item.partition("/")[2]) for item in request.query.get("item", ())
+    }
     found = [
         collection
         for collection in hub.collections
         if _may_read(hub, request.user, collection)
         and (not owners or collection.namespace in owners)
-        and (not item or any((e.kind, e.item) == (kind.removesuffix("s"), name) for e in collection.items))
+        and (not wanted or wanted & {(entry.kind, entry.item) for entry in collection.items})
     ]
-    shown = [_shown(hub, request, collection, LISTED_ITEMS) for collection in found]
+    # The client counts the positions of a list itself.
+    shown = [
+        {key: value for key, value in _shown(hub, request, collection, LISTED_ITEMS).items() if key != "position"}
+        for collection in found
+    ]
     return page_answer(shown, request, hub.endpoint, hub.limits.page)
 
 
@@ -237,9 +243,7 @@ def _item_exists(hub: HubState, request: HubRequest, kind: str, name: str) -> bo
     return True
 
 
-def _shown(
-    hub: HubState, request: HubRequest, collection: HubCollection, most: int = MOST_ITEMS
-) -> dict[str, Any]:
+def _shown(hub: HubState, request: HubRequest, collection: HubCollection, most: int = MOST_ITEMS) -> dict[str, Any]:
     entries = [entry for entry in collection.items if _item_exists(hub, request, entry.kind, entry.item)]
     items = [
         {

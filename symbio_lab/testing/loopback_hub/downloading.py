@@ -87,7 +87,7 @@ def _check_gate(hub: HubState, request: HubRequest, repository: Repository) -> N
         return
     if request.user is None:
         raise Refusal(401, "GatedRepo", f"Access to {repository.name} is restricted. Please log in.")
-    raise Refusal(403, "GatedRepo", f"Access to {repository.name} is restricted and you are not in the authorized list.")
+    raise Refusal(403, "GatedRepo", f"Access to {repository.name} is restricted: you are not in the authorized list.")
 
 
 def auth_check(hub: HubState, request: HubRequest) -> HubAnswer:

@@ -1,8 +1,8 @@
 """Finding repositories, and what the Hub says about one.
 
 Rules:
-    1. A list shows what the asker may read. Several ``filter`` must all be tags of a repository; ``search`` is a part of
-       its name; ``author`` its namespace.
+    1. A list shows what the asker may read. Several ``filter`` must all be tags of a repository; ``search`` is a part
+       of its name; ``author`` its namespace.
     2. A list is short unless ``full``, ``cardData`` or ``expand`` ask for more; the view of one repository is always
        complete.
     3. ``sort`` puts the greatest first; without it the order is by name. Pages follow by ``Link``.
@@ -80,9 +80,7 @@ def info(hub: HubState, request: HubRequest) -> HubAnswer:
 def describe(hub: HubState, repository: Repository, commit: HubCommit, *, with_blobs: bool = False) -> dict[str, Any]:
     """Return everything that the Hub says about a repository at one commit."""
     card = _card(hub, commit)
-    siblings = [
-        {"rfilename": path, **(_blob(file) if with_blobs else {})} for path, file in commit.files.items()
-    ]
+    siblings = [{"rfilename": path, **(_blob(file) if with_blobs else {})} for path, file in commit.files.items()]
     return {
         "_id": repository.key,
         "id": repository.name,

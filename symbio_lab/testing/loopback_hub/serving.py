@@ -92,9 +92,7 @@ class LoopbackHub:
             port = bound.getsockname()[1]
             host = f"[{self._host}]" if ":" in self._host else self._host
             endpoint, content = f"http://{host}:{port}", f"http://localhost:{port}" if self._own_origin else ""
-            state = HubState(
-                folder, endpoint, self.accounts, CollectionStore(folder), self._limits, self._now, content
-            )
+            state = HubState(folder, endpoint, self.accounts, CollectionStore(folder), self._limits, self._now, content)
             state.load()
             self._state, self._app = state, build_app(state, self.faults, self._note)
             undo.callback(self._forget)
@@ -122,7 +120,8 @@ class LoopbackHub:
     @property
     def app(self) -> Starlette:
         """The application, for a test client."""
-        assert self.state is not None and self._app is not None
+        if self._app is None:
+            raise ConfigError(["the loopback Hub does not run"], hint="use it in a with statement")
         return self._app
 
     @property

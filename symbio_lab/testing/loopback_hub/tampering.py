@@ -67,7 +67,7 @@ def _rewritten(head: HubCommit, files: dict[str, TreeFile]) -> HubCommit:
 
 def _stored(hub: HubState, repository: Repository, path: str, data: bytes) -> TreeFile:
     blob = hub.blobs.put(data)
-    if not any(fnmatch.fnmatchcase(path, f"*.{suffix}") for suffix in LARGE_SUFFIXES.split()):
+    if not any(fnmatch.fnmatchcase(path, f"*.{suffix}") for suffix in LARGE_SUFFIXES):
         return TreeFile(git_blob_id(data), len(data), blob)
     hub.repositories.mark_object(repository.key, blob)
     return TreeFile(git_blob_id(lfs_pointer(blob, len(data))), len(data), blob, blob)
