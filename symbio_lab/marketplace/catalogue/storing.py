@@ -114,8 +114,8 @@ class RowWriter:
         ).fetchone()
         if found is None or token not in (None, found["token"]):
             return False
+        part = ACCEPTED if found["problem"] == "" else REFUSED
         if found["words"] is not None:
-            part = ACCEPTED if found["problem"] == "" else REFUSED
             marks = (base_mark(found["base_id"]), task_mark(found["task_id"]))
             table = TEXT_TABLES[part]
             self._connection.execute(
@@ -127,8 +127,8 @@ class RowWriter:
             self._connection.execute(f"DELETE FROM {table} WHERE row_id = ?", (row_id,))
         labels = [label for label in found["labels"].split(LABEL_SEPARATOR) if label]
         self._connection.executemany(
-            "DELETE FROM patch_labels WHERE label_id = ? AND row_id = ?",
-            [(self._symbol(label), row_id) for label in labels],
+            "DELETE FROM patch_labels WHERE part = ? AND label_id = ? AND row_id = ?",
+            [(part, self._symbol(label), row_id) for label in labels],
         )
         return True
 
@@ -225,7 +225,7 @@ class RowWriter:
             f"INSERT INTO {TEXT_TABLES[part]} (rowid, words) VALUES (?, ?)", (row_id, indexed_text(card, marks))
         )
         self._connection.executemany(
-            "INSERT INTO patch_labels VALUES (?, ?)", [(self._symbol(label), row_id) for label in labels]
+            "INSERT INTO patch_labels VALUES (?, ?, ?)", [(part, self._symbol(label), row_id) for label in labels]
         )
         self._count(part, card, marks, 1)
 

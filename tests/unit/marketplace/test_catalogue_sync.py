@@ -225,7 +225,9 @@ def test_a_changed_policy_is_applied_without_the_market(database: Database) -> N
 
 
 def test_revoked_keys_and_old_versions_turn_a_row(database: Database) -> None:
-    market = TokenMarket(envelopes={"alice/travel": envelope(), "mallory/food": envelope(MALLORY, patch_id="mallory/food")})
+    market = TokenMarket(
+        envelopes={"alice/travel": envelope(), "mallory/food": envelope(MALLORY, patch_id="mallory/food")}
+    )
     sync_market(database, market, rules())
     assert verdicts(database) == {"alice/travel": "", "mallory/food": ""}
     sync_market(database, market, rules(revoked=frozenset({MALLORY.keyid})))
