@@ -116,7 +116,8 @@ def test_only_what_changed_is_read(database: Database) -> None:
     assert market.num_reads == report.num_read == report.num_written == 2
     assert report.num_removed == 1
     after = row_ids(database)
-    assert gone not in after and "alice/new" in after
+    assert gone not in after
+    assert "alice/new" in after
     assert after[changed] > before[changed]
     assert {ref: n for ref, n in after.items() if ref not in (changed, "alice/new")} == {
         ref: n for ref, n in before.items() if ref not in (changed, gone)
