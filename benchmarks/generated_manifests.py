@@ -127,13 +127,8 @@ def _drawn(block: int, seed: int) -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng([seed, block])
     topics = rng.integers(0, NUM_TOPICS, size=BLOCK)
     common = np.searchsorted(_WORDS, rng.random((BLOCK, 20)))
-    return (
-        topics,
-        common,
-        rng.integers(0, 40, size=(BLOCK, 16)),
-        np.searchsorted(_BASES, rng.random(BLOCK)),
-        rng.random((BLOCK, 2)),
-    )
+    own = rng.integers(0, 40, size=(BLOCK, 16))
+    return topics, common, own, np.searchsorted(_BASES, rng.random(BLOCK)), rng.random((BLOCK, 2))
 
 
 def card_of(number: int, seed: int = 0) -> dict[str, Any]:
@@ -227,9 +222,8 @@ class VectorSpace:
             else:
                 topics = _drawn(number, 0)[0]
                 inner = rng.standard_normal((BLOCK, 32)).astype(np.float32) / np.sqrt(32)
-                found = (
-                    self._centres[topics] + 0.6 * inner @ self._around * np.sqrt(32) + noise * 0.3 / np.sqrt(NUM_DIMS)
-                )
+                spread = 0.6 * inner @ self._around * np.sqrt(32) + noise * 0.3 / np.sqrt(NUM_DIMS)
+                found = self._centres[topics] + spread
             self._last = (number, found / np.linalg.norm(found, axis=1, keepdims=True))
         return self._last[1]
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from symbio_lab.cli.market_access import choose_markets, enrol_key
+from symbio_lab.cli.market_catalogue import add_catalogue_commands
 from symbio_lab.cli.market_contributing import add_contributing_commands
 from symbio_lab.cli.market_evaluating import add_evaluating_commands
 from symbio_lab.cli.market_keys import add_keys_commands
@@ -225,6 +226,7 @@ def enrol(
     typer.echo(f"enrolled {name}: {keyid}")
 
 
+add_catalogue_commands(market_app)
 add_vouching_commands(market_app)
 add_contributing_commands(market_app)
 add_evaluating_commands(market_app)
