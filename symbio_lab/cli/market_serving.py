@@ -61,8 +61,8 @@ def serve(
             typer.echo(f"serving {directory} as {', '.join(users)} ({NOTICE}); Ctrl-C ends it", err=True)
             stopped.wait()
     finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     typer.echo("stopped; everything is kept", err=True)
 
 
