@@ -52,7 +52,7 @@ def serve(
     users, drawn = read_users(user or ["lab"])
     hub = LoopbackHub(directory, users, read_orgs(org or ()), host=host, port=port)
     stopped = threading.Event()
-    before = {name: signal.signal(name, lambda *_: stopped.set()) for name in (signal.SIGINT, signal.SIGTERM)}
+    before = {sent: signal.signal(sent, lambda *_: stopped.set()) for sent in (signal.SIGINT, signal.SIGTERM)}
     try:
         with hub:
             typer.echo(f"HF_ENDPOINT={hub.endpoint}")
@@ -61,8 +61,8 @@ def serve(
             typer.echo(f"serving {directory} as {', '.join(users)} ({NOTICE}); Ctrl-C ends it", err=True)
             stopped.wait()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for sent, handler in before.items():
+            signal.signal(sent, handler)
     typer.echo("stopped; everything is kept", err=True)
 
 

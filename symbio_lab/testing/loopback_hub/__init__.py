@@ -4,10 +4,10 @@ For labs and tests, not for the internet: it keeps repositories, large files, pu
 collections in one folder, and misbehaves where a test asks for it.
 
 Modules:
-    serving       the server in its thread (``LoopbackHub``)
-    app           requests in, answers out
+    serving          the server in its thread (``LoopbackHub``)
+    app, receiving   requests in, answers out
     accounts, names, state, answers   who asks, for what, and what the handlers share
-    repositories, blobs, curation     what is kept, and how it lies in the folder
+    repositories, blobs, curation   what is kept, and how it lies in the folder
     listing, cards, browsing, downloading   reading
     managing, committing, lfs, discussions  writing
     faults, tampering                 misbehaving

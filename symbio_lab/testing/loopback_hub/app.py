@@ -11,7 +11,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -32,6 +31,7 @@ from symbio_lab.testing.loopback_hub import (
 )
 from symbio_lab.testing.loopback_hub.answers import HubAnswer, HubRequest, HubRoute, Refusal, Upload
 from symbio_lab.testing.loopback_hub.faults import Fault, FaultList
+from symbio_lab.testing.loopback_hub.receiving import drain, receive, receive_file
 from symbio_lab.testing.loopback_hub.state import HubState
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ ROUTES: tuple[HubRoute, ...] = (
     *downloading.ROUTES,
 )
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+CLIENT_LEFT = 499
+"""Status that is noted for a client that hung up before it had sent everything."""
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 _CHUNK = 1 << 18
 
@@ -111,6 +113,7 @@ def _faulty_answer(fault: Fault) -> HubAnswer:
 
 async def _honest_answer(hub: HubState, request: Request, path: str, stale: str | None) -> HubAnswer:
     from starlette.concurrency import run_in_threadpool
+    from starlette.requests import ClientDisconnect
 
     upload: Upload | None = None
     try:
@@ -120,9 +123,9 @@ async def _honest_answer(hub: HubState, request: Request, path: str, stale: str 
         user = None if path.startswith("/_lfs/") else _user_of(hub, token)
         body = b""
         if route.to_file:
-            upload = await _receive_file(hub, request)
+            upload = await receive_file(hub, request)
         else:
-            body = await _receive(hub, request)
+            body = await receive(hub, request)
         asked = HubRequest(
             request.method,
             path,
@@ -136,7 +139,10 @@ async def _honest_answer(hub: HubState, request: Request, path: str, stale: str 
         )
         return await run_in_threadpool(_run, hub, route, asked)
     except Refusal as refusal:
+        await drain(request, hub.limits.body_bytes)
         return refusal.answer()
+    except ClientDisconnect:
+        return HubAnswer(CLIENT_LEFT)
     finally:
         if upload is not None:
             upload.path.unlink(missing_ok=True)
@@ -151,6 +157,11 @@ def _run(hub: HubState, route: HubRoute, request: HubRequest) -> HubAnswer:
     except SymbioError as error:
         _log.warning("the Hub cannot answer %s %s: %s", request.method, request.path, error)
         raise Refusal(500, message=str(error)) from error
+    except Refusal:
+        raise
+    except Exception as error:
+        _log.exception("the Hub failed at %s %s", request.method, request.path)
+        raise Refusal(500, message="Internal Server Error") from error
 
 
 def _check_host(hub: HubState, request: Request) -> None:
@@ -228,40 +239,6 @@ def match_segments(pattern: str, segments: list[str]) -> dict[str, str] | None:
     if captured.get("kind", "models") not in ("models", "datasets"):
         return None
     return captured
-
-
-async def _receive(hub: HubState, request: Request) -> bytes:
-    _check_length(request, hub.limits.body_bytes)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > hub.limits.body_bytes:
-            raise Refusal(413, message="the body is too large")
-    return bytes(body)
-
-
-async def _receive_file(hub: HubState, request: Request) -> Upload:
-    _check_length(request, hub.limits.large_file_bytes)
-    path, sha256, md5, size = hub.blobs.incoming(), hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
-    try:
-        with path.open("wb") as target:
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > hub.limits.large_file_bytes:
-                    raise Refusal(413, message="the file is too large")
-                sha256.update(chunk)
-                md5.update(chunk)
-                target.write(chunk)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return Upload(path, size, sha256.hexdigest(), md5.hexdigest())
-
-
-def _check_length(request: Request, most: int) -> None:
-    length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length[:20]) > most:
-        raise Refusal(413, message="the body is too large")
 
 
 def _response(answer: HubAnswer, fault: Fault | None) -> Response:

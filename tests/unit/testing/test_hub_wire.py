@@ -36,7 +36,7 @@ class Wire:
         connection = http.client.HTTPConnection(self.hub.endpoint.removeprefix("http://"), timeout=5)
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        data = json.dumps(body).encode() if body is not None and not isinstance(body, bytes) else body
+        data = json.dumps(body).encode() if body is not None and not isinstance(body, bytes | Iterator) else body
         try:
             connection.request(method, path, data, headers)
             answer = connection.getresponse()
