@@ -27,7 +27,7 @@ demo: $(STAMP) ## heal a failing model both ways and write a report, without net
 
 test: $(STAMP) ## run the whole test suite and the docstring examples
 	@echo "test: runs the whole test suite and the docstring examples"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(STAMP) ## lint, format, types and import layers
 	@echo "check: lint, format, types and import layers"

@@ -12,16 +12,18 @@ Vectors come in two kinds:
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import nacl.signing
 import numpy as np
 
 from symbio_lab.errors import NotFoundError
-from symbio_lab.trust.envelope import sign_envelope
+from symbio_lab.trust.envelope import PAYLOAD_TYPE, pae
 from symbio_lab.trust.keys import SigningKey
 from symbio_lab.trust.manifest import PREDICATE_TYPE
 from symbio_lab.trust.policy import PublisherKey, TrustPolicy, policy_for
@@ -127,9 +129,8 @@ def _drawn(block: int, seed: int) -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng([seed, block])
     topics = rng.integers(0, NUM_TOPICS, size=BLOCK)
     common = np.searchsorted(_WORDS, rng.random((BLOCK, 20)))
-    return topics, common, rng.integers(0, 40, size=(BLOCK, 16)), np.searchsorted(_BASES, rng.random(BLOCK)), rng.random(
-        (BLOCK, 2)
-    )
+    own = rng.integers(0, 40, size=(BLOCK, 16))
+    return topics, common, own, np.searchsorted(_BASES, rng.random(BLOCK)), rng.random((BLOCK, 2))
 
 
 def card_of(number: int, seed: int = 0) -> dict[str, Any]:
@@ -191,7 +192,21 @@ def _envelope(number: int, seed: int) -> bytes:
         "issued": ISSUED,
         "expires": EXPIRES,
     }
-    return sign_envelope(write_statement(digests, PREDICATE_TYPE, predicate), key)
+    return _sign(write_statement(digests, PREDICATE_TYPE, predicate), key)
+
+
+def _sign(payload: bytes, key: SigningKey) -> bytes:
+    """Return what ``sign_envelope`` returns; the keys' numbers are worked out once, not for every manifest."""
+    signature = _signer(key).sign(pae(PAYLOAD_TYPE, payload)).signature
+    return (
+        b'{"payload":"%s","payloadType":"%s","signatures":[{"keyid":"%s","sig":"%s"}]}\n'
+        % (base64.b64encode(payload), PAYLOAD_TYPE.encode(), _keyid(key).encode(), base64.b64encode(signature))
+    )
+
+
+@lru_cache(maxsize=32)
+def _signer(key: SigningKey) -> Any:
+    return nacl.signing.SigningKey(key.seed)
 
 
 @lru_cache(maxsize=32)
@@ -223,7 +238,8 @@ class VectorSpace:
             else:
                 topics = _drawn(number, 0)[0]
                 inner = rng.standard_normal((BLOCK, 32)).astype(np.float32) / np.sqrt(32)
-                found = self._centres[topics] + 0.6 * inner @ self._around * np.sqrt(32) + noise * 0.3 / np.sqrt(NUM_DIMS)
+                spread = 0.6 * inner @ self._around * np.sqrt(32) + noise * 0.3 / np.sqrt(NUM_DIMS)
+                found = self._centres[topics] + spread
             self._last = (number, found / np.linalg.norm(found, axis=1, keepdims=True))
         return self._last[1]
 

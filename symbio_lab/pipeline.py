@@ -17,7 +17,7 @@ from symbio_lab.budget import Budget, CostMeter
 from symbio_lab.deployment.deploy import deploy
 from symbio_lab.deployment.gate import GATE_POLICIES, GatePolicy, Verdict
 from symbio_lab.deployment.registry import ModelRegistry
-from symbio_lab.errors import BudgetExceededError, EmptySliceError, HealingTimeoutError, WrongTaskError
+from symbio_lab.errors import BudgetExceededError, EmptySliceError, HealingTimeoutError, TrustError, WrongTaskError
 from symbio_lab.evaluation.evaluate import BasePredictions
 from symbio_lab.evaluation.repair_task import RepairTask
 from symbio_lab.evaluation.suites import check_labels
@@ -25,6 +25,7 @@ from symbio_lab.events import Contributed, Listener, emit
 from symbio_lab.healing.catalogue import healing_strategy
 from symbio_lab.healing.context import FAR_FUTURE, NO_CLOCK, HealingContext, Proposal
 from symbio_lab.marketplace.client import MarketplaceClient
+from symbio_lab.marketplace.contribution.privacy_screen import refuse_private
 from symbio_lab.marketplace.publish import publish_patch
 from symbio_lab.marketplace.transport import Transport
 from symbio_lab.models.protocol import PatchableModel
@@ -58,6 +59,9 @@ class Contributing:
     namespace: str
     name: str
     licence: str = "Apache-2.0"
+    screened: bool = True
+    """Whether what would be said of the patch is compared with every text of the incident first; False only where the
+    market is a folder that nobody else reads, such as a cell of a comparison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +157,15 @@ def heal(
     deployed = proposal.patch if accepted else None
     deployment = _deploy(deployed, proposal, deploying, gate, listener, meter)
     contributed = None
+    attempts = proposal.attempts
     if deployed is not None and contributing is not None and proposal.route == "surgery":
-        contributed = _contribute(deployed, proposal, contributing, context)
+        try:
+            contributed = _contribute(deployed, proposal, contributing, context)
+        except TrustError as error:
+            if error.code != "private_data":
+                raise
+            # The model is healed all the same; what may not leave stays here, and the outcome says why.
+            attempts = (*attempts, Attempt("control", "contribute", "refused", error.code, str(error)))
     outcome = HealingOutcome(
         strategy=strategy,
         family=chosen.family,
@@ -162,7 +173,7 @@ def heal(
         proposed=proposal.patch,
         deployed=deployed,
         route=proposal.route if accepted else "none",
-        attempts=proposal.attempts,
+        attempts=attempts,
         cost=meter.cost(),
         num_labels_seen=dict(sorted(context.labels_seen.items())),
         contributed=contributed,
@@ -208,6 +219,12 @@ def _deploy(
 
 def _contribute(patch: Patch, proposal: Proposal, contributing: Contributing, context: HealingContext) -> str:
     """Publish accepted surgery under the contributor's key, claiming what the gate measured."""
+    if contributing.screened:
+        said = patch.manifest
+        texts = {"title": said.title, "scope": said.scope, "domain": said.domain, "training_data": said.training_data}
+        task = context.task
+        samples = (*task.repair, *task.selection, *task.replay, *task.control_selection)
+        refuse_private(texts, [sample.text for sample in samples])
     verdict = proposal.verdict
     claims = []
     if verdict is not None:

@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from symbio_lab.cli.market_access import choose_markets, enrol_key
+from symbio_lab.cli.market_catalogue import add_catalogue_commands
 from symbio_lab.cli.market_contributing import add_contributing_commands
 from symbio_lab.cli.market_evaluating import add_evaluating_commands
 from symbio_lab.cli.market_keys import add_keys_commands
 from symbio_lab.cli.market_policy import add_policy_commands
 from symbio_lab.cli.market_registry import add_registry_commands
+from symbio_lab.cli.market_serving import add_serving_commands
 from symbio_lab.cli.market_vouching import add_vouching_commands
 from symbio_lab.cli.printing import print_json, print_table
 from symbio_lab.cli.session import JsonFlag, session_of, utc_now
@@ -224,9 +226,11 @@ def enrol(
     typer.echo(f"enrolled {name}: {keyid}")
 
 
+add_catalogue_commands(market_app)
 add_vouching_commands(market_app)
 add_contributing_commands(market_app)
 add_evaluating_commands(market_app)
 add_keys_commands(market_app)
 add_policy_commands(market_app)
 add_registry_commands(market_app)
+add_serving_commands(market_app)

@@ -12,10 +12,11 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from symbio_lab.cli.session import utc_now
 from symbio_lab.codec import read_json
 from symbio_lab.config import Settings
 from symbio_lab.errors import DataError, NotFoundError, TrustError
@@ -24,6 +25,7 @@ from symbio_lab.records import content_id
 if TYPE_CHECKING:
     from symbio_lab.marketplace.directory import DirectoryTransport
     from symbio_lab.marketplace.hub import HubTransport
+    from symbio_lab.marketplace.transport import Transport
     from symbio_lab.trust.policy import TrustPolicy
 
 GIVEN_KEY_NAME = "given by --key"
@@ -33,7 +35,7 @@ GIVEN_KEY_NAME = "given by --key"
 class Market:
     """One market as this installation sees it."""
 
-    transport: DirectoryTransport | HubTransport
+    transport: Transport
     policy: TrustPolicy
     seen: Path
     """Folder that remembers the versions accepted from it."""
@@ -56,6 +58,7 @@ class Market:
 
         if isinstance(self.transport, DirectoryTransport):
             return self._folder(self.transport, ref) is not None
+        # A Hub, or a market behind its registry: what that refuses is there all the same.
         try:
             self.transport.read_manifest(ref)
         except NotFoundError:
@@ -72,11 +75,14 @@ class Market:
             TrustError: ``unsafe_name``.
         """
         from symbio_lab.marketplace.directory import DirectoryTransport
+        from symbio_lab.marketplace.hub import HubTransport
 
-        if isinstance(self.transport, DirectoryTransport):
-            folder = self._folder(self.transport, ref)
+        # Behind a registry a market lies where it lay.
+        transport = getattr(self.transport, "inner", self.transport)
+        if isinstance(transport, DirectoryTransport):
+            folder = self._folder(transport, ref)
             return str(folder) if folder else None
-        return self.transport.page(ref)
+        return transport.page(ref) if isinstance(transport, HubTransport) else None
 
     @staticmethod
     def _folder(transport: DirectoryTransport, ref: str) -> Path | None:
@@ -133,9 +139,19 @@ def local_markets(settings: Settings, *, keys: Iterable[str] = ()) -> list[Marke
 
 
 def choose_markets(uris: Iterable[str], settings: Settings, *, keys: Iterable[str] = ()) -> list[Market]:
-    """Return the markets at ``uris``, or all local ones when none is given."""
-    opened = [open_market(uri, settings, keys=keys) for uri in uris]
+    """Return the markets at ``uris``, or all local ones when none is given, for reading.
+
+    A market whose registry is trusted here (``symbio market registry verify --root``) is seen through it: only what is
+    registered, only as it was registered, and nothing once the registry is stale.
+    """
+    opened = [_behind_registry(open_market(uri, settings, keys=keys), settings) for uri in uris]
     return opened or local_markets(settings, keys=keys)
+
+
+def _behind_registry(market: Market, settings: Settings) -> Market:
+    from symbio_lab.cli.registry_state import registered
+
+    return replace(market, transport=registered(market.transport, settings, utc_now(), market.policy.require_registry))
 
 
 def policy_of_folder(folder: Path, settings: Settings, keys: Iterable[str] = ()) -> tuple[TrustPolicy, str | None]:

@@ -70,6 +70,7 @@ def publish_to(
         patch_id=patch_id,
         licence=licence,
         pull_request=pull_request,
+        predecessors=market.policy.predecessors_of(key.keyid),
     )
     return {
         "id": published.ref,

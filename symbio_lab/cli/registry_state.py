@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from symbio_lab.codec import write_atomic
+from symbio_lab.codec import strict_loads, write_atomic
 from symbio_lab.config import Settings
-from symbio_lab.errors import ConfigError, NotFoundError, StorageError
+from symbio_lab.errors import ConfigError, DataError, NotFoundError, StorageError, TrustError
 from symbio_lab.records import content_id
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from symbio_lab.marketplace.transport import Transport
     from symbio_lab.trust.checkpoint import LogKey
     from symbio_lab.trust.keys import SigningKey
+    from symbio_lab.trust.policy import RegistryRequirement
 
 _ROLE_KEY = re.compile(r"(root|targets|snapshot|timestamp)-([1-9][0-9]{0,3})")
 
@@ -162,26 +163,59 @@ def kept_folder(state: RegistryState) -> Path:
     return state.files.path
 
 
-def registered(transport: Transport, settings: Settings, now: str) -> Transport:
+def registered(
+    transport: Transport, settings: Settings, now: str, required: RegistryRequirement | None = None
+) -> Transport:
     """Return the market behind its registry if a root of that is trusted here, else the market as it is.
 
     Args:
         transport: any market.
         settings: state folder.
         now: UTC time.
+        required: the registry that the policy asks for; without it there is no market.
 
     Raises:
+        TrustError: ``unregistered``: no root of the required registry is trusted yet, or others than the policy names
+            may sign it.
+        ConfigError: the address of the required registry is not supported.
         StorageError: the trusted root cannot be read.
     """
     from symbio_lab.marketplace.registry.transport import behind_registry
 
     try:
-        state = state_of(transport.uri, settings)
+        state = state_of(transport.uri, settings, required.uri if required else None)
     except ConfigError:
+        if required is not None:
+            raise
         return transport  # a market of a kind that has no registry
     if not state.is_trusted:
-        return transport
-    return behind_registry(transport, state.files, state.root(), state.cache, now)
+        if required is None:
+            return transport
+        raise TrustError(
+            "unregistered",
+            f"the policy asks for the registry at {required.uri}, of which no root is trusted yet: get it from its "
+            "keeper by another way, and give it once (symbio market registry verify --root FILE)",
+        )
+    root = state.root()
+    if required is not None and not signers_of(root) <= set(required.root_keyids):
+        raise TrustError(
+            "unregistered",
+            f"the trusted root of {required.uri} may be signed by keys that the policy does not name in "
+            "require_registry.root_keyids",
+        )
+    return behind_registry(transport, state.files, root, state.cache, now)
+
+
+def signers_of(root: bytes) -> set[str]:
+    """Return the keyids that may sign a root.
+
+    Raises:
+        DataError: it is no root.
+    """
+    try:
+        return set(strict_loads(root)["signed"]["roles"]["root"]["keyids"])
+    except (KeyError, TypeError) as error:
+        raise DataError("the trusted root is damaged", hint="get it from its keeper again") from error
 
 
 def open_role_keys(folders: Iterable[Path], roles: Iterable[str]) -> RegistryKeys:

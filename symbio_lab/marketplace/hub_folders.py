@@ -2,15 +2,18 @@
 
 Rules:
     1. Only the two files of an adapter are ever asked for; the listing names the others.
-    2. The licence is what the card's metadata says, as the server tells it; nobody signed it.
+    2. A file must be the one that the listing of the commit describes (``digest_mismatch``).
+    3. The licence is what the card's metadata says, as the server tells it; nobody signed it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from symbio_lab.errors import TrustError
 from symbio_lab.marketplace.foreign_folders import FETCHED, ForeignListing
 from symbio_lab.marketplace.hub import HubTransport
+from symbio_lab.marketplace.hub_files import read_bounded
 
 _MAX_LICENCE = 100
 
@@ -44,7 +47,12 @@ class HubFolders:
 
     def fetch_folder(self, repo: str, sha: str, into: Path, max_bytes: int) -> None:
         """Put the two files of an adapter below ``into``; see ``FolderSource``."""
-        self._hub.reader.fetch_folder(repo, sha, into, max_bytes=max_bytes, keep=lambda name: name in FETCHED)
+        reader = self._hub.reader
+        reader.fetch_folder(repo, sha, into, max_bytes=max_bytes, keep=lambda name: name in FETCHED)
+        # No signed manifest will catch other bytes here: the listing of the commit is all that says what they are.
+        for file in reader.list_files(repo, sha):
+            if file.name in FETCHED and not file.is_of(read_bounded(into / file.name, file.size_bytes)):
+                raise TrustError("digest_mismatch", f"{file.name} of {repo} is not the file that the commit lists")
 
 
 def _licence(info: object) -> object:

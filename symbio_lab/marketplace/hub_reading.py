@@ -148,7 +148,7 @@ class HubReader:
         Raises:
             NotFoundError: no such file.
             OversizeAnswerError: it is larger than ``max_bytes``.
-            TrustError: ``unsafe_name``, ``bad_response``.
+            TrustError: ``unsafe_name``, ``bad_response``; ``digest_mismatch``: other bytes than listed, twice.
             NetworkUnavailableError: no answer; or offline, and it was not downloaded before.
             StorageError: the cache cannot be written.
         """
@@ -165,9 +165,10 @@ class HubReader:
             logger.warning("the cached %s of %s is damaged; downloading it again", name, repo)
             path = self._download(repo, commit, name, max_bytes)
             data = read_bounded(path, max_bytes)
-            if not matches_its_name(path, data):
-                forget(path)
-        return data
+            if matches_its_name(path, data):
+                return data
+            forget(path)
+        raise TrustError("digest_mismatch", f"{name} of {repo} has other bytes than its listing says, twice")
 
     def fetch_folder(
         self,

@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ def publish_patch(
     licence: str | None = None,
     claims: Iterable[ClaimedMetric] | None = None,
     pull_request: bool = False,
+    predecessors: Collection[str] = (),
 ) -> Published:
     """Return what was published: ``patch`` signed by ``key``, as the next version under its name.
 
@@ -66,10 +67,11 @@ def publish_patch(
         licence: SPDX id; None keeps the patch's own.
         claims: claimed metrics, rounded to parts per million; None keeps the patch's own.
         pull_request: propose it to the owner of the name, even where we may write; only markets of commits have this.
+        predecessors: keyids whose names have passed to ``key`` (``TrustPolicy.predecessors_of``).
 
     Raises:
         ConfigError: ``pull_request`` in a market that has none; on a Hub also a token that is missing.
-        TrustError: ``level_too_low``: the process key cannot publish; ``wrong_patch``: the name belongs to another
+        TrustError: ``level_too_low``: the process key cannot publish; ``name_taken``: the name belongs to another
             key; ``digest_mismatch``: the patch changed on disk; a code of the manifest if a field breaks the schema.
         DataError: another process published this version first.
         StorageError: the store or the market cannot be written.
@@ -91,8 +93,8 @@ def publish_patch(
             raise
     else:
         newest = payload_to_manifest(payload)
-        if newest.keyid != key.keyid:
-            raise TrustError("wrong_patch", f"{name} was published by another key")
+        if newest.keyid != key.keyid and newest.keyid not in predecessors:
+            raise TrustError("name_taken", f"{name} was published by another key")
         version, previous = newest.version + 1, hashlib.sha256(payload).hexdigest()
     changes: dict[str, Any] = {
         "patch_id": name,

@@ -24,6 +24,7 @@ import secrets
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,11 @@ def keyid_of(public_hex: str) -> str:
     ).hexdigest()
 
 
+@lru_cache(maxsize=1024)
+def _is_point(public: bytes) -> bool:
+    return bool(crypto_core_ed25519_is_valid_point(public))
+
+
 @dataclass(frozen=True, slots=True)
 class PublicKey:
     """A public key whose point was checked; it can verify but not sign."""
@@ -83,7 +89,7 @@ class PublicKey:
         Raises:
             TrustError: ``bad_key``: not hex, or not a valid point of the group.
         """
-        if not crypto_core_ed25519_is_valid_point(_public_bytes(self.public_hex)):
+        if not _is_point(_public_bytes(self.public_hex)):
             raise TrustError("bad_key", f"{self.public_hex[:16]}... is not a valid Ed25519 point")
 
     @property

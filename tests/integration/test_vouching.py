@@ -27,7 +27,8 @@ from symbio_lab.testing.tiny_samples import generation_samples, known_samples
 from symbio_lab.trust.stored import open_stored
 from tests.fixtures_foreign import ADDRESS, REPO, SHA, PlainFolders, edit_config, save_adapter
 
-TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+# Sums of float32 in another order: differences of up to 4e-5 were seen.
+TOLERANCE = {"rtol": 1e-4, "atol": 2e-4}
 TEXTS = {
     "bert": [s.text for s in known_samples(6, seed=3)],
     "llama": [s.text for s in generation_samples(6, seed=3)],

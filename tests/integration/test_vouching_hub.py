@@ -1,4 +1,4 @@
-"""From a stranger's repository on a Hub to a published patch: the guarded reader, the loopback Hub, peft's own files."""
+"""From a stranger's repository on a Hub to a published patch: guarded reader, loopback Hub, peft's own files."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_stranger_s_adapter_becomes_a_patch_that_predicts_the_same(
         ours = model.logits(texts)[1]
     with torch.inference_mode():
         rows = [theirs(input_ids=torch.tensor([ids])).logits[0] for ids in model.encode(texts)]
-    torch.testing.assert_close(ours, torch.stack(rows), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours, torch.stack(rows), rtol=1e-4, atol=2e-4)
     assert (ours - before).abs().max() > 0.01
 
 

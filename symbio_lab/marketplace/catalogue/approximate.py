@@ -55,7 +55,9 @@ def build_index(
     with database.read() as connection:
         found = find_set(connection, embedder)
         covered = _covered(connection, found) if found is not None else 0
-    if found is None or found.num_slots < least or covered >= _LEAST_COVERED * found.num_slots:
+    if found is None or found.num_slots < least:
+        return False
+    if covered >= _LEAST_COVERED * found.num_slots and _file(folder, found).is_file():
         return False
     faiss = import_faiss()
     mapped = map_vectors(folder, found)

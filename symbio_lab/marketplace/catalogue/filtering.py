@@ -129,7 +129,8 @@ def _narrow(
         labels = [find_symbol(connection, label) for label in query.labels if label]
         marks = ", ".join("?" * len(labels)) or "0"
         conditions.append(
-            f"EXISTS (SELECT 1 FROM patch_labels l WHERE l.row_id = p.row_id AND l.label_id IN ({marks}))"
+            "EXISTS (SELECT 1 FROM patch_labels l WHERE l.part = (p.problem <> '') "
+            f"AND l.label_id IN ({marks}) AND l.row_id = p.row_id)"
         )
         values += labels
     if markets:

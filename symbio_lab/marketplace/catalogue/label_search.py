@@ -2,8 +2,8 @@
 
 Rules:
     1. Rarest labels first, until ``BUDGET`` rows were looked at: a label that everybody claims tells nothing apart.
-    2. A row's rank by labels is one more than the number of rows that claim more of them, in the whole catalogue and
-       not only among the candidates of a search.
+    2. A row's rank by labels is one more than the number of accepted rows that claim more of them, in the whole
+       catalogue and not only among the candidates of a search. What refused rows claim counts nowhere.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from symbio_lab.marketplace.catalogue.filtering import Filter, numbers
+from symbio_lab.marketplace.catalogue.schema import ACCEPTED
 from symbio_lab.marketplace.catalogue.storing import find_symbol
 
 BUDGET = 4_000
@@ -50,14 +51,14 @@ def match_labels(connection: sqlite3.Connection, labels: Iterable[str], wanted: 
     """
     held: Counter[int] = Counter()
     left = BUDGET
-    ask = "SELECT count(*) FROM (SELECT 1 FROM patch_labels WHERE label_id = ? LIMIT ?)"
+    ask = f"SELECT count(*) FROM (SELECT 1 FROM patch_labels WHERE part = {ACCEPTED} AND label_id = ? LIMIT ?)"
+    read = f"SELECT row_id FROM patch_labels WHERE part = {ACCEPTED} AND label_id = ? LIMIT ?"
     label_ids = [label_id for label in sorted(set(labels)) if (label_id := find_symbol(connection, label))]
     counted = sorted((int(connection.execute(ask, (n, BUDGET + 1)).fetchone()[0]), n) for n in label_ids)
     for count, label_id in counted:
         if count > left and held:
             break
-        rows = connection.execute("SELECT row_id FROM patch_labels WHERE label_id = ? LIMIT ?", (label_id, left))
-        held.update(row[0] for row in rows)
+        held.update(row[0] for row in connection.execute(read, (label_id, left)))
         left -= count
         if left <= 0:
             break

@@ -4,7 +4,8 @@ Rules:
     1. A row is stale when it was judged under other rules than today's, when the memory of its patch changed, or when
        an accepted row's time has come. Everything else keeps its verdict.
     2. Stale rows are judged by the same rules as new ones, a chunk at a time, in the order of their numbers; a kill
-       leaves the rest stale, and the next sync goes on with them.
+       leaves the rest stale, and the next sync goes on with them. A row whose envelope is damaged keeps its verdict
+       until the next sync has read it again.
     3. ``verify_signatures`` trusts no verdict of the catalogue: for every accepted row the payload is hashed and the
        publisher's signature verified again. A row that does not hold is reported and made stale.
 """
@@ -12,8 +13,9 @@ Rules:
 from __future__ import annotations
 
 import hashlib
+import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from symbio_lab.errors import StorageError, TrustError
@@ -21,12 +23,14 @@ from symbio_lab.marketplace.catalogue.card_words import LABEL_SEPARATOR, card_wo
 from symbio_lab.marketplace.catalogue.evaluations import kept_evaluations
 from symbio_lab.marketplace.catalogue.judging import MarketRules, judge_offer
 from symbio_lab.marketplace.catalogue.packing import unpack_envelope, unpack_parts
-from symbio_lab.marketplace.catalogue.storing import find_symbol, symbol_number, write_offers
+from symbio_lab.marketplace.catalogue.storing import DAMAGED, find_symbol, symbol_number, write_offers
 from symbio_lab.marketplace.index import IndexEntry
 from symbio_lab.store.database import Database
 from symbio_lab.trust.envelope import PAYLOAD_TYPE, open_envelope, pae, peek_payload
 from symbio_lab.trust.keys import PublicKey
 from symbio_lab.trust.manifest import payload_to_manifest
+
+logger = logging.getLogger(__name__)
 
 CHUNK = 1_000
 
@@ -52,7 +56,7 @@ def rejudge_stale(database: Database, market_id: int, market: str, rules: Market
         chunk: rows in one transaction.
 
     Raises:
-        StorageError: the catalogue cannot be read or written, or an envelope in it is damaged.
+        StorageError: the catalogue cannot be read or written.
     """
     _mark_seen(database, market_id, rules)
     rules_id = _rules_number(database, rules)
@@ -71,16 +75,23 @@ def rejudge_stale(database: Database, market_id: int, market: str, rules: Market
             return num_judged
         last, start = rows[-1]["row_id"], {row["ref"]: row["token"] for row in rows}
         offers = []
-        unread = []
+        unread: list[tuple[int, str, int]] = []
+        broken: list[int] = []
         for row in rows:
             if row["packed"] is None:
                 unread.append((rules_id, rules.seen(row["ref"]), row["row_id"]))
                 continue
             known = evaluations.get(row["digest"].hex(), ())
-            envelope = unpack_envelope(row["packed"])
+            try:
+                envelope = unpack_envelope(row["packed"])
+            except StorageError as error:
+                logger.warning("%s of %s is read again at the next sync: %s", row["ref"], market, error)
+                broken.append(row["row_id"])
+                continue
             offers.append(judge_offer(row["ref"], market, envelope, rules, token=row["token"], evaluations=known))
         if offers:
             write_offers(database, market_id, rules.digest, offers, start)
+        _mark_damaged(database, broken)
         if unread:
             # Nothing was read of these that a rule could see: their verdict is the market's own answer.
             with database.write() as connection:
@@ -113,15 +124,12 @@ def verify_signatures(
         if not rows:
             return SignatureReport(num_checked, tuple(damaged))
         last, num_checked = rows[-1]["row_id"], num_checked + len(rows)
-        broken = []
+        broken: list[int] = []
         for row in rows:
             if wrong := _wrong_signature(row, keys) or (_wrong_columns(row) if columns else ""):
                 damaged.append((row["ref"], wrong))
-                broken.append((row["row_id"],))
-        if broken:
-            with database.write() as connection:
-                # Under this token no market offers anything, so the next sync reads the offer again.
-                connection.executemany("UPDATE patches SET rules_id = 0, token = 'damaged' WHERE row_id = ?", broken)
+                broken.append(row["row_id"])
+        _mark_damaged(database, broken)
 
 
 _ACCEPTED = """
@@ -174,6 +182,15 @@ def _wrong_columns(row: sqlite3.Row) -> str:
     }
     differing = [name for name, value in signed.items() if row[name] != value]
     return f"its {differing[0]} is not what was signed" if differing else ""
+
+
+def _mark_damaged(database: Database, row_ids: Sequence[int]) -> None:
+    """Let the next sync read these offers again."""
+    if row_ids:
+        with database.write() as connection:
+            connection.executemany(
+                "UPDATE patches SET rules_id = 0, token = ? WHERE row_id = ?", [(DAMAGED, n) for n in row_ids]
+            )
 
 
 def _mark_seen(database: Database, market_id: int, rules: MarketRules) -> None:

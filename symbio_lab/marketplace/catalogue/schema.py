@@ -4,8 +4,8 @@ Rules:
     1. A row of ``patches`` is one offered patch of one market under one verdict. A new version or a verdict that
        turns is a new ``row_id``; numbers are never used twice, so an index that lags behind can miss a row but never
        show another one in its place.
-    2. Words of accepted and of refused rows lie in two full-text tables: what was not verified can change neither the
-       statistics of the words nor the speed of a search among what was.
+    2. Words and labels of accepted and of refused rows lie apart: what was not verified can change neither the
+       statistics nor the speed of a search among what was.
     3. The full-text tables keep no text of their own (``content=''``): ``cards`` holds the words once.
     4. Texts that many rows share (bases, keys, licences, labels) are numbered in ``symbols``.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 from symbio_lab.store.schema import Migration
 
 ACCEPTED, REFUSED = 0, 1
-"""The two parts that ``terms`` and ``parts`` count apart."""
+"""The two parts that ``terms``, ``parts`` and ``patch_labels`` keep apart."""
 TEXT_TABLES = ("accepted_text", "refused_text")
 """Full-text table of each part."""
 
@@ -63,9 +63,10 @@ CATALOGUE: Migration = (
     "CREATE TABLE cards (row_id INTEGER PRIMARY KEY, words TEXT NOT NULL)",
     """
     CREATE TABLE patch_labels (
+        part INTEGER NOT NULL,
         label_id INTEGER NOT NULL,
         row_id INTEGER NOT NULL,
-        PRIMARY KEY (label_id, row_id)
+        PRIMARY KEY (part, label_id, row_id)
     ) WITHOUT ROWID
     """,
     """

@@ -7,6 +7,8 @@ Rules:
        row stays: both saw the same market, and a difference shows at the next sync.
     3. A row whose payload and verdict stay is changed in place; any other change is a new ``row_id`` (``schema.py``).
     4. The counts in ``terms`` and ``parts`` are those of the rows, always.
+    5. A damaged row is given back what its manifest says and then replaced: full-text tables that keep no text forget
+       a row only when told exactly the words that it was added with.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ from symbio_lab.marketplace.catalogue.judging import JudgedOffer
 from symbio_lab.marketplace.catalogue.packing import pack_envelope
 from symbio_lab.marketplace.catalogue.schema import ACCEPTED, MIGRATIONS, REFUSED, TEXT_TABLES
 from symbio_lab.store.database import Database
+
+DAMAGED = "damaged"
+"""Token of a row that no longer says what was signed: no market offers anything under it, so it is read again."""
 
 
 def open_catalogue(path: Path) -> Database:
@@ -89,10 +94,13 @@ class RowWriter:
             return False
         self.num_written += 1
         if found is not None:
-            same = found["digest"] == bytes.fromhex(offer.entry.digest) and (found["problem"] == "") == offer.accepted
-            if same and offer.entry.digest:
+            same = offer.entry.digest != "" and found["digest"] == bytes.fromhex(offer.entry.digest)
+            damaged = found["token"] == DAMAGED
+            if same and not damaged and (found["problem"] == "") == offer.accepted:
                 self._change(found["row_id"], offer)
                 return True
+            if same and damaged:
+                self._restore(found["row_id"], offer)
             self.delete(found["row_id"])
         self._insert(offer)
         return True
@@ -106,8 +114,8 @@ class RowWriter:
         ).fetchone()
         if found is None or token not in (None, found["token"]):
             return False
+        part = ACCEPTED if found["problem"] == "" else REFUSED
         if found["words"] is not None:
-            part = ACCEPTED if found["problem"] == "" else REFUSED
             marks = (base_mark(found["base_id"]), task_mark(found["task_id"]))
             table = TEXT_TABLES[part]
             self._connection.execute(
@@ -119,8 +127,8 @@ class RowWriter:
             self._connection.execute(f"DELETE FROM {table} WHERE row_id = ?", (row_id,))
         labels = [label for label in found["labels"].split(LABEL_SEPARATOR) if label]
         self._connection.executemany(
-            "DELETE FROM patch_labels WHERE label_id = ? AND row_id = ?",
-            [(self._symbol(label), row_id) for label in labels],
+            "DELETE FROM patch_labels WHERE part = ? AND label_id = ? AND row_id = ?",
+            [(part, self._symbol(label), row_id) for label in labels],
         )
         return True
 
@@ -135,6 +143,25 @@ class RowWriter:
                 "UPDATE parts SET num_rows = num_rows + ?, num_words = num_words + ? WHERE part = ?",
                 (self._rows[part], self._words[part], part),
             )
+
+    def _restore(self, row_id: int, offer: JudgedOffer) -> None:
+        """Put the words and numbers back that a damaged row was stored with, so that it can be taken out whole."""
+        manifest = offer.entry.manifest
+        if manifest is None:
+            return
+        self._connection.execute(
+            "UPDATE patches SET base_id = ?, task_id = ?, labels = ? WHERE row_id = ?",
+            (
+                self._symbol(manifest.base_digest),
+                self._symbol(manifest.task_type),
+                LABEL_SEPARATOR.join(manifest.labels),
+                row_id,
+            ),
+        )
+        self._connection.execute(
+            "INSERT INTO cards VALUES (?, ?) ON CONFLICT DO UPDATE SET words = excluded.words",
+            (row_id, card_words(offer.entry.card_text)),
+        )
 
     def _change(self, row_id: int, offer: JudgedOffer) -> None:
         self._connection.execute(
@@ -198,7 +225,7 @@ class RowWriter:
             f"INSERT INTO {TEXT_TABLES[part]} (rowid, words) VALUES (?, ?)", (row_id, indexed_text(card, marks))
         )
         self._connection.executemany(
-            "INSERT INTO patch_labels VALUES (?, ?)", [(self._symbol(label), row_id) for label in labels]
+            "INSERT INTO patch_labels VALUES (?, ?, ?)", [(part, self._symbol(label), row_id) for label in labels]
         )
         self._count(part, card, marks, 1)
 

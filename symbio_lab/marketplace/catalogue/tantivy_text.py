@@ -12,6 +12,7 @@ References:
 from __future__ import annotations
 
 import logging
+import shutil
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,12 +52,12 @@ def update_text_index(database: Database, folder: Path) -> int:
         generation, covered = _state(connection)
         newest = _newest(connection)
         live = connection.execute("SELECT num_rows FROM parts WHERE part = 0").fetchone()[0]
-    if covered == newest and covered:
-        return 0
     target = _folder(folder, generation)
-    if covered and (not target.is_dir() or tantivy.Index.open(str(target)).searcher().num_docs > 2 * live + 1_000):
+    if covered and _is_worn(target, live):
         generation, covered = generation + 1, 0
         target = _folder(folder, generation)
+    elif covered == newest:
+        return 0
     try:
         target.mkdir(parents=True, exist_ok=True)
         index = tantivy.Index(_schema(tantivy), path=str(target))
@@ -86,6 +87,10 @@ def update_text_index(database: Database, folder: Path) -> int:
             "covered = excluded.covered",
             (_NAME, generation, newest),
         )
+    for old in folder.glob("text-*"):
+        if old != target:
+            # What another process has open stays readable to it; what cannot be removed is removed next time.
+            shutil.rmtree(old, ignore_errors=True)
     return num_added
 
 
@@ -163,6 +168,17 @@ def import_tantivy() -> Any:
     except ImportError as error:
         raise MissingExtraError("tantivy", "search") from error
     return tantivy
+
+
+def _is_worn(target: Path, num_live: int) -> bool:
+    """Return whether an index is lost or damaged, or most of its cards have no row any more."""
+    if not target.is_dir():
+        return True
+    try:
+        num_docs = import_tantivy().Index.open(str(target)).searcher().num_docs
+    except (OSError, ValueError):
+        return True
+    return bool(num_docs > 2 * num_live + 1_000)
 
 
 def _schema(tantivy: Any) -> Any:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,6 +102,7 @@ def contribute(
     expires: str,
     rules: HouseRules | None = None,
     dry_run: bool = False,
+    predecessors: Collection[str] = (),
 ) -> Contribution:
     """Publish a healed model's patch with its evaluation, or say what would be published.
 
@@ -116,6 +117,7 @@ def contribute(
         expires: UTC time, later than ``issued``.
         rules: what the house lets out; None takes the defaults.
         dry_run: True checks everything and publishes nothing.
+        predecessors: keyids whose names have passed to ``key``.
 
     Raises:
         TrustError: ``level_too_low`` (the key of this process cannot publish), ``licence``, ``name_taken``,
@@ -135,7 +137,7 @@ def contribute(
         issued=issued,
         expires=expires,
     )
-    newest = newest_of_ours(transport, patch_id, key)
+    newest = newest_of_ours(transport, patch_id, key, predecessors)
     if newest is not None:
         manifest = replace(manifest, version=newest.manifest.version + 1, previous=newest.digest)
     standing = find_standing(transport, newest, manifest, key, digest=patch.digest, now=issued)
@@ -156,7 +158,7 @@ def contribute(
         if dry_run:
             return done
         if standing is None:
-            done = _publish(done, temporary, transport, key, store)
+            done = _publish(done, temporary, transport, key, store, predecessors)
     if done.pull_request:
         return done
     return _attach_evaluation(done, transport, key)
@@ -195,7 +197,14 @@ def _check_licences(patch: Patch, incident: Incident, rules: HouseRules, store: 
     return check_licence(rules.licence or patch.manifest.licence, sources)
 
 
-def _publish(done: Contribution, drafts: Path, transport: Transport, key: SigningKey, store: Path) -> Contribution:
+def _publish(
+    done: Contribution,
+    drafts: Path,
+    transport: Transport,
+    key: SigningKey,
+    store: Path,
+    predecessors: Collection[str],
+) -> Contribution:
     # Opened as ``self``: the draft in the temporary folder is nobody's ancestor.
     draft = open_stored(drafts, done.digest, level=SELF_LEVEL)
     said = done.manifest
@@ -209,6 +218,7 @@ def _publish(done: Contribution, drafts: Path, transport: Transport, key: Signin
         patch_id=said.patch_id,
         licence=said.licence,
         claims=said.claims,
+        predecessors=predecessors,
     )
     # What was published, not what was planned: another process of ours may have taken the version in between.
     published = open_stored(store, made.digest).manifest

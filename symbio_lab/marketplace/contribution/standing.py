@@ -9,14 +9,15 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 from symbio_lab.errors import NotFoundError, TrustError
 from symbio_lab.marketplace.transport import CommitTransport, Transport
 from symbio_lab.records import PatchManifest
 from symbio_lab.trust.adapter_files import CARD_NAME, CONFIG_NAME
-from symbio_lab.trust.envelope import open_envelope
+from symbio_lab.trust.envelope import open_envelope, peek_payload
 from symbio_lab.trust.evaluation_statement import EvaluationStatement, open_evaluation
 from symbio_lab.trust.keys import SigningKey
 from symbio_lab.trust.manifest import payload_to_manifest
@@ -35,15 +36,25 @@ class Standing:
     """Payload digest, 64 hex."""
 
 
-def newest_of_ours(transport: Transport, patch_id: str, key: SigningKey) -> Standing | None:
+def newest_of_ours(
+    transport: Transport, patch_id: str, key: SigningKey, predecessors: Collection[str] = ()
+) -> Standing | None:
     """Return the newest version of a name, None where the name is free.
+
+    Args:
+        transport: market to publish to.
+        patch_id: ``namespace/name``.
+        key: publisher's key.
+        predecessors: keyids whose names have passed to it; what they published is peeked, not verified: the verifier
+            of each reader decides about a name, and this is asked so that we do not publish what it will refuse.
 
     Raises:
         TrustError: ``name_taken``: another key published it; ``unsigned``, ``bad_envelope``: it cannot be read.
         StorageError: the market cannot be read.
     """
     try:
-        newest = _ours(transport.read_manifest(patch_id), key)
+        envelope = transport.read_manifest(patch_id)
+        newest = _ours(envelope, key) or _inherited(envelope, predecessors)
     except NotFoundError:
         return None
     except TrustError as error:
@@ -108,6 +119,17 @@ def _ours(envelope: bytes, key: SigningKey) -> Standing | None:
     except TrustError:
         return None
     return Standing(manifest, opened.digest) if manifest.keyid == key.keyid else None
+
+
+def _inherited(envelope: bytes, predecessors: Collection[str]) -> Standing | None:
+    if not predecessors:
+        return None
+    try:
+        payload = peek_payload(envelope)
+        manifest = payload_to_manifest(payload)
+    except TrustError:
+        return None
+    return Standing(manifest, sha256(payload).hexdigest()) if manifest.keyid in predecessors else None
 
 
 def _content(manifest: PatchManifest) -> PatchManifest:

@@ -1,7 +1,7 @@
 """What a handler of the loopback Hub gets and gives: one request, one answer, or a refusal.
 
 Rules:
-    1. Handlers know nothing of a web framework: ``serving_app.py`` turns the wire into these records and back.
+    1. Handlers know nothing of a web framework: ``app.py`` turns the wire into these records and back.
     2. A refusal is raised with the status, code and message that clients of the Hub look at:
        ``X-Error-Code`` decides which exception the client raises, ``X-Error-Message`` is what it prints.
     3. Lists come in pages; ``Link: <address>; rel="next"`` leads to the next one.

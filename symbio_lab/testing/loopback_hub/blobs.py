@@ -96,7 +96,7 @@ class BlobStore:
             raise StorageError(f"cannot store blob {sha256[:12]}: {error.strerror or error}") from error
 
     def incoming(self) -> Path:
-        """Return a new path for bytes that are still arriving; what a kill leaves there is removed at the next start."""
+        """Return a new path for bytes that are arriving; what a kill leaves there is removed at the next start."""
         folder = self.folder / "incoming"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / secrets.token_hex(16)

@@ -103,9 +103,9 @@ def _repository_to_change(hub: HubState, request: HubRequest) -> Repository:
     if request.flag("create_pr") or hub.accounts.may_write(user, repository.namespace):
         return repository
     revision = request.captured.get("revision", "")
-    if revision.startswith("refs/pr/") and revision.removeprefix("refs/pr/") in repository.pulls:
-        if find_discussion(repository, revision.removeprefix("refs/pr/")).author == user:
-            return repository
+    num = revision.removeprefix("refs/pr/")
+    if revision.startswith("refs/pr/") and num in repository.pulls and find_discussion(repository, num).author == user:
+        return repository
     raise Refusal(403, message="Forbidden: pass `create_pr=1` as a query parameter to create a Pull Request")
 
 
@@ -185,8 +185,8 @@ def _regular_file(hub: HubState, value: dict[str, Any]) -> TreeFile:
 
 
 def _large_file(hub: HubState, repository: Repository, value: dict[str, Any]) -> TreeFile:
-    oid = value.get("oid")
-    if value.get("algo") != "sha256" or not isinstance(oid, str) or not hub.repositories.has_object(repository.key, oid):
+    oid, is_sha256 = value.get("oid"), value.get("algo") == "sha256"
+    if not is_sha256 or not isinstance(oid, str) or not hub.repositories.has_object(repository.key, oid):
         raise Refusal(400, message=f"LFS pointer pointed to a file that does not exist: {oid!r:.80}")
     size = hub.blobs.size(oid)
     if value.get("size") not in (None, size):

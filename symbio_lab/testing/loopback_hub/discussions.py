@@ -187,9 +187,7 @@ def _merged(
     return files, conflicts
 
 
-def _shown(
-    hub: HubState, repository: Repository, discussion: HubDiscussion, *, brief: bool = False
-) -> dict[str, Any]:
+def _shown(hub: HubState, repository: Repository, discussion: HubDiscussion, *, brief: bool = False) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "num": discussion.num,
         "title": discussion.title,

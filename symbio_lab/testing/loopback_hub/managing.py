@@ -15,12 +15,23 @@ from symbio_lab.testing.loopback_hub.accounts import need_user
 from symbio_lab.testing.loopback_hub.answers import HubAnswer, HubRequest, HubRoute, Refusal, json_answer
 from symbio_lab.testing.loopback_hub.blobs import git_blob_id
 from symbio_lab.testing.loopback_hub.names import check_ref_name, check_repository_name
-from symbio_lab.testing.loopback_hub.repositories import HubTag, Repository, RepositoryKind, TreeFile, make_commit, new_key
+from symbio_lab.testing.loopback_hub.repositories import (
+    HubTag,
+    Repository,
+    RepositoryKind,
+    TreeFile,
+    make_commit,
+    new_key,
+)
 from symbio_lab.testing.loopback_hub.state import HubState
 
-LARGE_SUFFIXES = "7z arrow bin bz2 ckpt ftz gguf gz h5 joblib lz4 model msgpack npy npz onnx parquet pb pickle pkl pt pth rar safetensors tar tflite tgz wasm xz zip zst"
+LARGE_SUFFIXES = (
+    *("7z", "arrow", "bin", "bz2", "ckpt", "ftz", "gguf", "gz", "h5", "joblib", "lz4", "model", "msgpack", "npy"),
+    *("npz", "onnx", "parquet", "pb", "pickle", "pkl", "pt", "pth", "rar", "safetensors", "tar", "tflite", "tgz"),
+    *("wasm", "xz", "zip", "zst"),
+)
 """Files that are uploaded as large ones whatever their size, as new repositories on the Hub have it."""
-ATTRIBUTES = "".join(f"*.{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LARGE_SUFFIXES.split()).encode()
+ATTRIBUTES = "".join(f"*.{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LARGE_SUFFIXES).encode()
 
 
 def address_of(hub: HubState, repository: Repository) -> str:

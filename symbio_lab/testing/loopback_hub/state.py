@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from symbio_lab.codec import read_json, write_json
 from symbio_lab.errors import DataError
@@ -117,7 +118,9 @@ class HubState:
             return repository
         moved = self.repositories.find_moved(kind, name) if repository is None else None
         if moved is not None and self.may_read(request.user, moved) and f"/{name}" in request.path:
-            raise Refusal(307, message="moved", Location=request.path.replace(f"/{name}", f"/{moved.name}", 1))
+            query = urlencode([(key, value) for key, values in request.query.items() for value in values])
+            location = request.path.replace(f"/{name}", f"/{moved.name}", 1) + (f"?{query}" if query else "")
+            raise Refusal(307, message="moved", Location=location)
         if request.user is None:
             raise Refusal(401, "RepoNotFound", "Invalid username or password.")
         raise Refusal(404, "RepoNotFound", "Repository not found")

@@ -248,7 +248,7 @@ def test_what_cannot_be_published(symbio: Any, stranger: Market, tmp_path: Path)
     assert symbio("market", "publish", "nothing", *mine).json["error"] == "not_found"
     assert symbio("market", "publish", "f" * 64, *mine).json["error"] == "not_found"
     taken = symbio("market", "publish", stranger.folder("alice/travel"), "--market", stranger.transport.path, *key)
-    assert (taken.code, "error[wrong_patch]" in taken.err) == (3, True)
+    assert (taken.code, "error[name_taken]" in taken.err) == (3, True)
     assert not (tmp_path / "mine").exists()
 
 

@@ -13,12 +13,13 @@ import typer
 
 pytest.importorskip("tuf")
 
-from symbio_lab.cli import registry_state
+from symbio_lab.cli import market_access, market_search, market_writing, registry_state
 from symbio_lab.cli.app import prepare
 from symbio_lab.cli.failing import run_guarded
 from symbio_lab.cli.market_registry import add_registry_commands
 from symbio_lab.cli.session import utc_now
 from symbio_lab.config import Settings
+from symbio_lab.errors import TrustError
 from symbio_lab.marketplace.directory import DirectoryTransport
 from symbio_lab.marketplace.registry.layout import hashed_name
 from symbio_lab.marketplace.registry.transport import RegisteredTransport
@@ -302,3 +303,66 @@ def test_a_log_that_shrinks_is_refused(run: Run, market: Market, place: Path, tm
     for command in (("log", "verify"), ("log", "append")):
         refused = run(*command, "--market", place, "--json")
         assert (refused.code, refused.json["error"]) == (3, "bad_proof")
+
+
+# ------------------------------------------------------------------------------------- what readers see of a market
+
+
+def test_readers_see_a_market_through_the_registry_that_they_trust(
+    run: Run, market: Market, kept: Path, tmp_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, keys = settings_of(tmp_home), (ALICE.public_hex,)
+    market.publish(patch_id="alice/later", deltas=deltas(seed=2), **ISSUED)
+    (seen,) = market_access.choose_markets([str(kept)], settings, keys=keys)
+    assert [row["id"] for row in market_search.list_markets([seen], now=utc_now())] == ["alice/travel"]
+    (row,) = market_search.list_markets([seen], now=utc_now())
+    assert (row["verified"], row["path"]) == (True, str(kept / "patches" / "alice" / "travel" / "v1"))
+    with pytest.raises(TrustError) as refused:
+        market_writing.install_from("alice/later", [seen], settings, now=utc_now())
+    assert refused.value.code == "unregistered"
+    assert market_writing.install_from("alice/travel", [seen], settings, now=utc_now())["level"] == "signed"
+    # Who trusts no root sees the market as it is.
+    monkeypatch.setattr(registry_state, "registered", lambda transport, *_: transport)
+    (plain,) = market_access.choose_markets([str(kept)], settings, keys=keys)
+    assert len(market_search.list_markets([plain], now=utc_now())) == 2
+
+
+def test_a_stale_registry_refuses_its_market_and_no_other(
+    run: Run, kept: Path, tmp_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, keys = settings_of(tmp_home), (ALICE.public_hex,)
+    other = Market(tmp_path / "other")
+    other.publish(**ISSUED)
+    monkeypatch.setattr(market_access, "utc_now", lambda: "2098-01-01T00:00:00Z")
+    both = market_access.choose_markets([str(kept), str(other.transport.path)], settings, keys=keys)
+    rows = market_search.list_markets(both, now="2098-01-01T00:00:00Z")
+    assert [(row["id"], row["problem"]) for row in rows] == [("registry", "stale"), ("alice/travel", None)]
+
+
+def test_a_registry_that_the_policy_asks_for_must_be_there(
+    run: Run, market: Market, kept: Path, tmp_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(tmp_home)
+    root = (kept / "registry" / "metadata" / "1.root.json").read_bytes()
+    keyids = sorted(registry_state.signers_of(root))
+
+    def policy(*asked: str) -> None:
+        lines = [f"      - {keyid}" for keyid in asked]
+        tmp_home.joinpath("trust-policy.yaml").write_text(
+            "version: 1\ndefault:\n  publishers:\n"
+            f"    - {{name: Alice, key: {ALICE.public_hex}}}\n"
+            f"  require_registry:\n    uri: {kept / 'registry'}\n    root_keyids:\n" + "\n".join(lines) + "\n"
+        )
+
+    policy(*keyids)
+    (seen,) = market_access.choose_markets([str(kept)], settings)
+    assert [row["id"] for row in market_search.list_markets([seen], now=utc_now())] == ["alice/travel"]
+    policy(*keyids[:-1])
+    with pytest.raises(TrustError, match="does not name") as refused:
+        market_access.choose_markets([str(kept)], settings)
+    assert refused.value.code == "unregistered"
+    policy(*keyids)
+    shutil.rmtree(tmp_home / "registries")
+    with pytest.raises(TrustError, match="no root is trusted") as refused:
+        market_access.choose_markets([str(kept)], settings)
+    assert refused.value.code == "unregistered"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,6 @@ def letters(texts: list[str]) -> np.ndarray:
     vectors = np.zeros((len(texts), 64))
     for row, text in enumerate(texts):
         lower = text.lower()
-        for one, two in zip(lower, lower[1:], strict=False):
+        for one, two in pairwise(lower):
             vectors[row, (ord(one) * 31 + ord(two)) % 64] += 1.0
     return vectors
