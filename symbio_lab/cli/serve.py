@@ -101,6 +101,8 @@ def _serve(
     state = app.state.service
     if service.local and state.tenants.find(LOCAL_TENANT) is None:
         state.tenants.create(LOCAL_TENANT, now=state.now())
+        # What is contributed goes to a folder of this machine.
+        state.tenants.set_policy(LOCAL_TENANT, {"allow_contribution": True})
     for model_id, source in named:
         found = register_model(state, model_id, source)
         typer.echo(f"model {model_id}: {found.task_type}, base {found.digest[:16]}", err=True)

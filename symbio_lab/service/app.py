@@ -24,13 +24,13 @@ from symbio_lab.service.state import open_state, utc_now
 
 
 def create_app(
-    settings: Settings, service: ServiceSettings = ServiceSettings(), *, now: Callable[[], str] = utc_now
+    settings: Settings, service: ServiceSettings | None = None, *, now: Callable[[], str] = utc_now
 ) -> FastAPI:
     """Return the app of one service process.
 
     Args:
         settings: where the store, the keys and the patches are.
-        service: limits, and whether keys are asked for.
+        service: limits, and whether keys are asked for; None takes the defaults.
         now: UTC time as records bear it.
     """
     app = FastAPI(
@@ -39,6 +39,7 @@ def create_app(
         description="Report failures, search verified patches, heal, deploy for one tenant, roll back.",
         servers=[{"url": "/"}],
     )
+    service = service or ServiceSettings()
     state = open_state(settings, service, now=now)
     app.state.service = state
     app.state.markets = Markets(state)
@@ -73,4 +74,4 @@ def _describe_problems(app: FastAPI) -> None:
         app.openapi_schema = document
         return document
 
-    app.openapi = described  # type: ignore[method-assign]
+    app.openapi = described

@@ -139,6 +139,7 @@ def _answer(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     problem = Problem(
+        type="about:blank",
         title=_title(status),
         status=status,
         code=code,

@@ -107,7 +107,7 @@ class Jobs:
         with self._database.read() as connection:
             return _read(connection, tenant, job_id)
 
-    def list(self, tenant: str, *, state: str | None = None, limit: int = 100) -> tuple[Job, ...]:
+    def newest(self, tenant: str, *, state: str | None = None, limit: int = 100) -> tuple[Job, ...]:
         """Return the newest jobs of a tenant, newest first.
 
         Raises:

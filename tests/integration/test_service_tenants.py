@@ -1,4 +1,4 @@
-"""No tenant reads or changes what is another's, through any route: what ``a`` has bears a mark that ``b`` never sees."""
+"""No tenant reads or changes what is another's, through any route: what ``a`` has bears a mark."""
 
 from __future__ import annotations
 

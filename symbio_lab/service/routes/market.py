@@ -20,7 +20,7 @@ Reader = Annotated[Caller, Depends(needs("market:read"))]
 
 @router.post("/search")
 def search(body: SearchIn, caller: Reader, request: Request) -> SearchOut:
-    """Search by words, for the base that the model id names; an id that nobody registered finds nothing, and says so."""
+    """Search by words, for the base that the model id names; an id that nobody registered finds nothing."""
     state = state_of(request)
     try:
         registered = state.models.find(caller.tenant, body.model_id)

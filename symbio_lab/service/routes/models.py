@@ -39,7 +39,7 @@ def list_models(caller: Reader, request: Request) -> ModelsOut:
 
 @router.post("/models", status_code=201)
 def register(body: ModelIn, caller: Admin, request: Request, response: Response) -> ModelOut:
-    """Register a base for this tenant. A folder of the server is for operators alone: symbio serve --model ID=SOURCE."""
+    """Register a base of the Hub for this tenant; folders are for operators (symbio serve --model ID=SOURCE)."""
     state = state_of(request)
     if not state.service.local and (FilePath(body.source).expanduser().exists() or body.source.count("/") != 1):
         raise ProblemError(

@@ -45,8 +45,9 @@ def heal(
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
-    """Search patches for the reported failures, evaluate them on these, deploy the best that the gate accepts, else
-    operate. What the tenant's policy does not allow is left out, and the result says so.
+    """Heal by a patch that the gate accepts on the reported failures, else operate.
+
+    What the tenant's policy does not allow is left out, and the result says so.
     """
     policy = state_of(request).policy(caller.tenant)
     refused = []
@@ -80,7 +81,9 @@ def list_jobs(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> JobsOut:
     """List the tenant's jobs, newest first."""
-    return JobsOut(jobs=[job_out(job) for job in state_of(request).jobs.list(caller.tenant, state=state, limit=limit)])
+    return JobsOut(
+        jobs=[job_out(job) for job in state_of(request).jobs.newest(caller.tenant, state=state, limit=limit)]
+    )
 
 
 @router.get("/jobs/{job_id}")

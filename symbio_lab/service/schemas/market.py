@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from symbio_lab.service.schemas.records import Name, ShortText, TaskTypeName
 
-EXAMPLE_SEARCH = {
+EXAMPLE_SEARCH: dict[str, JsonValue] = {
     "query": "customers ask to change a flight",
     "model_id": "production-model-v1",
     "task_type": "text_classification",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from symbio_lab.monitor.validating import MAX_NAME_CHARS
 
@@ -20,7 +20,7 @@ Time = Annotated[
         description="UTC, ISO-8601, ends in Z; empty: the time of receipt.",
     ),
 ]
-EXAMPLE_FAILURE = {
+EXAMPLE_FAILURE: dict[str, JsonValue] = {
     "model_id": "production-model-v1",
     "task_type": "text_classification",
     "domain": "travel",
@@ -30,7 +30,7 @@ EXAMPLE_FAILURE = {
     "actual_output": "book_flight",
     "severity": "high",
 }
-EXAMPLE_PREDICTION = {
+EXAMPLE_PREDICTION: dict[str, JsonValue] = {
     "model_id": "production-model-v1",
     "task_type": "text_classification",
     "domain": "travel",

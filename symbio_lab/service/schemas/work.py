@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from symbio_lab.service.schemas.records import LongText, Name, ShortText, TaskTypeName
 
-EXAMPLE_HEALING = {
+EXAMPLE_HEALING: dict[str, JsonValue] = {
     "model_id": "production-model-v1",
     "task_type": "text_classification",
     "domain": "travel",
