@@ -5,7 +5,8 @@ want to pay that each time.
 
 Rules:
     1. Each ``read`` is one transaction and sees one state of the store, that of its first statement.
-    2. A connection belongs to one thread of one process. After a fork, or when the file was replaced, a new one is made.
+    2. A connection belongs to one thread of one process. After a fork, or when the file was replaced, a new one is
+       made.
     3. An idle connection holds no lock: writers and checkpoints never wait for it.
 """
 
