@@ -43,6 +43,7 @@ from generated_manifests import (
     BASE_DIGESTS,
     BLOCK,
     NOW,
+    NUM_DIMS,
     VOCABULARY,
     GeneratedMarket,
     VectorSpace,
@@ -66,6 +67,7 @@ from symbio_lab.marketplace.catalogue.storing import market_number, open_catalog
 from symbio_lab.marketplace.catalogue.syncing import SyncReport, sync_market
 from symbio_lab.marketplace.catalogue.tantivy_text import update_text_index
 from symbio_lab.marketplace.catalogue.text_search import base_share
+from symbio_lab.marketplace.catalogue.vectors import add_vectors, find_set
 from symbio_lab.marketplace.index import IndexEntry
 from symbio_lab.records import SearchQuery
 from symbio_lab.store.database import Database
@@ -138,6 +140,8 @@ def build(folder: Path, count: int) -> dict[str, Any]:
     step("sync, 1 in 1,000 new", lambda: sync_market(database, ChangingMarket(count, min(count, 1_000), 1), rules))
     for kind in KINDS:
         space = VectorSpace(kind)
+        if count > JUDGE_UP_TO:
+            step(f"store vectors, {kind}", lambda: fill_vectors(database, vectors, space))  # noqa: B023
         step(f"vectors, {kind}", lambda: embed_missing(database, vectors, space.embed, space.name, batch=BLOCK))  # noqa: B023
         step(f"faiss, {kind}", lambda: build_index(database, vectors, space.name, least=1_000))  # noqa: B023
     step("tantivy", lambda: update_text_index(database, vectors))
@@ -171,6 +175,25 @@ def fill(database: Database, count: int, rules: MarketRules, chunk: int = 5_000)
         if first % 50_000 == 0:
             print(f"      {first:,} stored", flush=True)
     return count - known
+
+
+def fill_vectors(database: Database, folder: Path, space: VectorSpace) -> int:
+    """Store the vectors of all accepted rows, a block at a time, without reading their cards; return how many."""
+    num = last = 0
+    while True:
+        with database.read() as connection:
+            found = find_set(connection, space.name)
+            rows = connection.execute(
+                "SELECT p.row_id, p.ref FROM patches p WHERE p.row_id > ? AND p.problem = '' AND NOT EXISTS "
+                "(SELECT 1 FROM vectors v WHERE v.row_id = p.row_id AND v.set_id = ?) ORDER BY p.row_id LIMIT ?",
+                (last, found.set_id if found else 0, 5 * BLOCK),
+            ).fetchall()
+        if not rows:
+            return num
+        last = rows[-1]["row_id"]
+        numbers = [int(row["ref"][-7:]) for row in rows]
+        units = np.stack([space.block(n // BLOCK)[n % BLOCK] for n in numbers])
+        num += add_vectors(database, folder, space.name, [r["row_id"] for r in rows], units, num_dims=NUM_DIMS)
 
 
 def _tenth(count: int) -> list[str]:

@@ -198,9 +198,11 @@ def _envelope(number: int, seed: int) -> bytes:
 def _sign(payload: bytes, key: SigningKey) -> bytes:
     """Return what ``sign_envelope`` returns; the keys' numbers are worked out once, not for every manifest."""
     signature = _signer(key).sign(pae(PAYLOAD_TYPE, payload)).signature
-    return (
-        b'{"payload":"%s","payloadType":"%s","signatures":[{"keyid":"%s","sig":"%s"}]}\n'
-        % (base64.b64encode(payload), PAYLOAD_TYPE.encode(), _keyid(key).encode(), base64.b64encode(signature))
+    return b'{"payload":"%s","payloadType":"%s","signatures":[{"keyid":"%s","sig":"%s"}]}\n' % (
+        base64.b64encode(payload),
+        PAYLOAD_TYPE.encode(),
+        _keyid(key).encode(),
+        base64.b64encode(signature),
     )
 
 

@@ -4,7 +4,8 @@ Rules:
     1. It answers on loopback addresses only and is not meant for the internet: its tokens are plain text.
     2. Everything it keeps lies in ``--dir``: it can be stopped or killed, and goes on there when it is started again.
        Tokens are not kept.
-    3. Standard output is what other programs need, as ``NAME=VALUE`` lines; the rest goes to standard error.
+    3. It speaks the Hub's older protocol for large files, hence ``HF_HUB_DISABLE_XET=1`` among what it prints.
+    4. Standard output is what other programs need, as ``NAME=VALUE`` lines; the rest goes to standard error.
 
 Example:
     symbio market serve --dir hub --user alice=hf_alice --user bob
@@ -45,7 +46,8 @@ def serve(
 ) -> None:
     """Serve a market on a Hub of your own until Ctrl-C: for labs and tests, not for the internet.
 
-    Set what it prints in the environment of the programs that shall use it: HF_ENDPOINT and, to write, HF_TOKEN.
+    Set what it prints in the environment of the programs that shall use it: HF_ENDPOINT, HF_HUB_DISABLE_XET and, to
+    write, HF_TOKEN.
     """
     from symbio_lab.testing.loopback_hub import LoopbackHub
 
@@ -56,6 +58,7 @@ def serve(
     try:
         with hub:
             typer.echo(f"HF_ENDPOINT={hub.endpoint}")
+            typer.echo("HF_HUB_DISABLE_XET=1")
             for name in drawn:
                 typer.echo(f"HF_TOKEN={users[name]}" if len(users) == 1 else f"HF_TOKEN_{name}={users[name]}")
             typer.echo(f"serving {directory} as {', '.join(users)} ({NOTICE}); Ctrl-C ends it", err=True)

@@ -232,6 +232,21 @@ def test_a_commit_adds_changes_and_deletes_at_once(api: HfApi) -> None:
     assert refused(api.delete_file, "README.md", REPO) == 404
 
 
+def test_a_folder_goes_up_and_what_is_unchanged_is_not_sent_again(hub: LoopbackHub, api: HfApi, tmp_path: Path) -> None:
+    (tmp_path / "up" / "sub").mkdir(parents=True)
+    (tmp_path / "up" / "README.md").write_bytes(CARD)
+    (tmp_path / "up" / "sub" / "w.safetensors").write_bytes(WEIGHTS)
+    (tmp_path / "up" / "empty.json").write_bytes(b"")
+    first = api.upload_folder(repo_id=REPO, folder_path=tmp_path / "up", delete_patterns=["sub/*.json"])
+    assert api.list_repo_files(REPO) == sorted(
+        [".gitattributes", "README.md", "adapter_model.safetensors", "empty.json", "sub/w.safetensors"]
+    )
+    assert read(hub, "sub/w.safetensors", tmp_path / "cache") == WEIGHTS
+    assert read(hub, "empty.json", tmp_path / "cache") == b""
+    assert api.upload_folder(repo_id=REPO, folder_path=tmp_path / "up").oid == first.oid
+    assert len(api.list_repo_commits(REPO)) == 3
+
+
 def test_of_two_commits_on_one_parent_exactly_one_wins(hub: LoopbackHub, api: HfApi) -> None:
     parent, start, outcomes = api.model_info(REPO).sha, threading.Barrier(6), []
 

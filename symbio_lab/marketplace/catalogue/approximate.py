@@ -101,9 +101,17 @@ class ApproximateIndex:
                 f"cannot read the index of the vectors: {_file(folder, described).name}", hint="delete it and sync"
             ) from error
         self._parameters = faiss.SearchParametersIVF
+        self._selector = faiss.IDSelectorBitmap
 
     def best(
-        self, mapped: MappedVectors, query: Floats, k: int, *, num_probes: int = NUM_PROBES
+        self,
+        mapped: MappedVectors,
+        query: Floats,
+        k: int,
+        *,
+        among: NDArray[np.bool_] | None = None,
+        share: float = 1.0,
+        num_probes: int = NUM_PROBES,
     ) -> tuple[NDArray[np.int64], Floats]:
         """Return slots and exact cosines of about the ``k`` nearest of the slots covered, nearest first.
 
@@ -111,12 +119,17 @@ class ApproximateIndex:
             mapped: the vectors.
             query: unit vector, (D,).
             k: slots to return, at most.
-            num_probes: lists to search.
+            among: whether each slot may be returned, (N,); None allows all.
+            share: share of the slots that may be; the fewer, the more lists are searched, at the same cost.
+            num_probes: lists to search where all slots may be returned.
         """
         wanted = min(max(RERANK * k, LEAST_RERANKED), self.covered)
+        num_probes = min(int(num_probes / max(share, 1e-3)), self._index.nlist)
+        bits = None if among is None else np.packbits(among[: self.covered], bitorder="little")
+        selector = None if bits is None else self._selector(bits)
         while True:
             _, found = self._index.search(
-                np.ascontiguousarray(query[None]), wanted, params=self._parameters(nprobe=num_probes)
+                np.ascontiguousarray(query[None]), wanted, params=self._parameters(nprobe=num_probes, sel=selector)
             )
             slots = np.sort(found[0][found[0] >= 0])
             # Whoever asks for much, because a filter leaves little, must not be told that there is no more.

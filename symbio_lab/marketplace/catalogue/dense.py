@@ -25,8 +25,10 @@ from symbio_lab.marketplace.catalogue.vectors import MappedVectors, VectorSet, f
 
 EXACT_UP_TO = 20_000
 """Vectors that are always searched exactly."""
-FEW = 0.05
+FEW = 0.5
 """Share of the rows below which only the vectors of the base asked for are looked at."""
+SCAN_UP_TO = 20_000
+"""Vectors of one base up to which they are scanned although there is a faiss index."""
 _FIRST_BLOCK = 1.5
 _NEXT_BLOCK = 4
 
@@ -47,7 +49,7 @@ class DenseIndex:
         self._embedder = embedder
         self._mapped: MappedVectors | None = None
         self._approximate: ApproximateIndex | None = None
-        self._of_base: tuple[VectorSet, int, NDArray[np.int64]] | None = None
+        self._of_base: tuple[VectorSet, int, NDArray[np.bool_]] | None = None
 
     def mapped(self, connection: sqlite3.Connection) -> MappedVectors | None:
         """Return the vectors of the state that ``connection`` sees; None where the embedder has none.
@@ -80,28 +82,25 @@ class DenseIndex:
         mapped = self.mapped(connection)
         if mapped is None:
             return None
-        among = None
+        mask = None
+        num = len(mapped.rows)
         if wanted.base_id and share < FEW:
-            among = self._slots_of_base(connection, mapped, wanted.base_id)
-            if not len(among):
+            mask = self._slots_of_base(mapped, wanted.base_id)
+            num = int(np.count_nonzero(mask))
+            if not num:
                 return None
-        elif not exact and self._approximate is not None:
-            return _IndexScan(mapped, self._approximate, query)
-        num = len(mapped.rows) if among is None else len(among)
+        if not exact and self._approximate is not None and num > SCAN_UP_TO:
+            return _IndexScan(mapped, self._approximate, query, mask, num / len(mapped.rows))
+        among = None if mask is None else np.flatnonzero(mask)
         spread = 1.0 if exact or num <= EXACT_UP_TO else SPREAD
         return PrunedScan(mapped.rows, mapped.heads, mapped.basis, query, among=among, spread=spread)
 
-    def _slots_of_base(self, connection: sqlite3.Connection, mapped: MappedVectors, base_id: int) -> NDArray[np.int64]:
-        """Return the slots of one base's rows; kept, for whoever heals a model asks for its base again and again."""
-        if self._of_base is None or self._of_base[:2] != (mapped.described, base_id):
-            rows = connection.execute(
-                "SELECT v.slot FROM vectors v JOIN patches p ON p.row_id = v.row_id "
-                "WHERE v.set_id = ? AND p.base_id = ? AND p.problem = ''",
-                (mapped.described.set_id, base_id),
-            ).fetchall()
-            slots = np.sort(np.fromiter((row[0] for row in rows), np.int64, len(rows)))
-            self._of_base = (mapped.described, base_id, slots)
-        return self._of_base[2]
+    def _slots_of_base(self, mapped: MappedVectors, base_id: int) -> NDArray[np.bool_]:
+        """Return which slots are of one base; kept, for whoever heals a model asks for its base again and again."""
+        kept = self._of_base
+        if kept is None or kept[:2] != (mapped.described, base_id):
+            kept = self._of_base = (mapped.described, base_id, mapped.bases == base_id)
+        return kept[2]
 
     def cosines(self, connection: sqlite3.Connection, query: Floats, row_ids: list[int]) -> dict[int, float]:
         """Return the cosine of each row that has a vector."""
@@ -122,17 +121,24 @@ class DenseIndex:
 class _IndexScan:
     """The faiss index for what it covers, an exact scan for what came since."""
 
-    def __init__(self, mapped: MappedVectors, index: ApproximateIndex, query: Floats) -> None:
+    def __init__(
+        self,
+        mapped: MappedVectors,
+        index: ApproximateIndex,
+        query: Floats,
+        mask: NDArray[np.bool_] | None,
+        share: float,
+    ) -> None:
         self._mapped, self._index, self._query = mapped, index, query
+        self._mask, self._share = mask, share
         covered = min(index.covered, len(mapped.rows))
-        self._rest = (
-            PrunedScan(mapped.rows, mapped.heads, mapped.basis, query, among=slice(covered, None))
-            if covered < len(mapped.rows)
-            else None
-        )
+        rest = np.arange(covered, len(mapped.rows))
+        if mask is not None:
+            rest = rest[mask[covered:]]
+        self._rest = PrunedScan(mapped.rows, mapped.heads, mapped.basis, query, among=rest) if len(rest) else None
 
     def best(self, k: int) -> tuple[NDArray[np.int64], Floats]:
-        slots, cosines = self._index.best(self._mapped, self._query, k)
+        slots, cosines = self._index.best(self._mapped, self._query, k, among=self._mask, share=self._share)
         if self._rest is not None:
             more, their = self._rest.best(k)
             slots, cosines = np.concatenate([slots, more]), np.concatenate([cosines, their])

@@ -14,7 +14,14 @@ import numpy as np
 from symbio_lab.errors import DataError
 from symbio_lab.marketplace.catalogue.packing import unpack_envelope, unpack_parts
 from symbio_lab.marketplace.catalogue.reading import judged_manifest
-from symbio_lab.marketplace.catalogue.vectors import VectorSet, add_vectors, drop_old_files, find_set, map_vectors
+from symbio_lab.marketplace.catalogue.vectors import (
+    KINDS,
+    VectorSet,
+    add_vectors,
+    drop_old_files,
+    find_set,
+    map_vectors,
+)
 from symbio_lab.marketplace.index import IndexEntry
 from symbio_lab.marketplace.search import Embedder
 from symbio_lab.store.database import Database
@@ -66,7 +73,7 @@ def forget_lost_files(database: Database, folder: Path, embedder: str) -> None:
     """Forget all slots of an embedder whose files are gone, so that its rows are embedded again."""
     with database.read() as connection:
         found = find_set(connection, embedder)
-    if found is None or all(found.file(folder, kind).is_file() for kind in ("rows", "heads", "basis")):
+    if found is None or all(found.file(folder, kind).is_file() for kind in KINDS):
         return
     with database.write() as connection:
         lost = find_set(connection, embedder)

@@ -118,15 +118,15 @@ def word_scores(asked: Sequence[str], cards: Sequence[str], statistics: WordStat
     scores = []
     for card in cards:
         words = card.split()
-        present = idf.keys() & words
-        if not present:
+        found = [word for word in words if word in idf]
+        if not found:
             scores.append(0.0)
             continue
         norm = K1 * (1 - B + B * len(words) / statistics.mean_length)
         score = 0.0
         # In one order for every card, so that equal cards score equally to the last bit.
-        for word in sorted(present):
-            count = words.count(word)
+        for word in sorted(set(found)):
+            count = found.count(word)
             score += idf[word] * count * (K1 + 1) / (count + norm)
         scores.append(score / ceiling)
     return scores

@@ -51,12 +51,13 @@ from symbio_lab.marketplace.catalogue.text_search import base_share, best_by_wor
 from symbio_lab.marketplace.lexical import words
 from symbio_lab.marketplace.search import Embedder
 from symbio_lab.records import Candidate, SearchQuery
+from symbio_lab.store.kept_reader import KeptReader
 
 EXACT_BELOW = 500
 """Fitting rows up to which all are ranked."""
-MOST_REFUSED = 100
+MOST_REFUSED = 40
 """Refused rows up to which all are ranked; beyond, those that match best by words."""
-REFUSED_BUDGET = 500
+REFUSED_BUDGET = 200
 """Refused rows that a search may score: they are shown, not chosen from."""
 DEPTH = 64
 """Best rows by words, and by meaning, that are ranked where more fit."""
@@ -115,6 +116,7 @@ class Catalogue:
         self._dense = DenseIndex(self.folder, embedder) if embedder else None
         self._tantivy = TantivyText(self.folder) if use_tantivy else None
         self._reader = CandidateReader()
+        self._connections = KeptReader(self.database)
 
     def search(
         self,
@@ -147,7 +149,7 @@ class Catalogue:
             return []
         wished = frozenset(label for label in query.labels if label)
         asked = " ".join([query.text, query.domain, *(label.replace("_", " ") for label in sorted(wished))]).strip()
-        with self.database.read() as connection:
+        with self._connections.read() as connection:
             wanted = accepted_filter(connection, query, now=now, markets=markets, require_labels=require_labels)
             meaning = self._meaning(connection, asked, vector)
             sought = _Sought(words(asked), wished, meaning, prior or {}, query.min_score, most, exact)

@@ -10,7 +10,11 @@ Protocol:
     4. Vectors are scaled to unit length. Beside them lie their heads (``pruning.py``); the basis of the heads is fitted
        again while the catalogue is young, for few vectors tell little about the many to come.
 
-Files: ``<set>-<generation>-rows.npy`` (N, D), ``-heads.npy`` (N, H + 1), ``-basis.npy`` (D, H), all float32.
+    5. The base of each slot's row lies beside them too, so that the vectors of one base are found without the database;
+       a row never changes its base.
+
+Files: ``<set>-<generation>-rows.npy`` (N, D), ``-heads.npy`` (N, H + 1), ``-basis.npy`` (D, H), all float32, and
+``-bases.npy`` (N, 1), int32.
 """
 
 from __future__ import annotations
@@ -20,16 +24,20 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from symbio_lab.codec import write_atomic
 from symbio_lab.errors import DataError, StorageError
 from symbio_lab.marketplace.catalogue.pruning import Floats, fit_basis, heads_of
 from symbio_lab.store.database import Database
 
+KINDS = ("rows", "heads", "bases", "basis")
+"""Files of a vector set."""
 _HEADER_BYTES = 128
+_ITEM_BYTES = 4
 _FIT_AT_MOST = 50_000
 """Vectors that the basis is fitted on, at most."""
 _REFIT_FACTOR = 4
@@ -63,6 +71,8 @@ class MappedVectors:
     """(N, H + 1)."""
     basis: Floats
     """(D, H)."""
+    bases: NDArray[np.int32]
+    """Number of the base of each slot's row, (N,)."""
 
 
 def find_set(connection: sqlite3.Connection, embedder: str) -> VectorSet | None:
@@ -86,6 +96,7 @@ def map_vectors(folder: Path, described: VectorSet) -> MappedVectors:
         _mapped(described.file(folder, "rows"), num, dims),
         _mapped(described.file(folder, "heads"), num, basis.shape[1] + 1),
         basis,
+        _mapped(described.file(folder, "bases"), num, 1, "<i4")[:, 0],
     )
 
 
@@ -162,8 +173,8 @@ def _new_set(connection: sqlite3.Connection, folder: Path, embedder: str, sample
 def _start_files(folder: Path, described: VectorSet, sample: Floats) -> Floats:
     basis = fit_basis(sample if len(sample) else np.eye(described.num_dims, dtype=np.float32))
     write_atomic(described.file(folder, "basis"), _header(*basis.shape) + basis.tobytes())
-    for kind, width in (("rows", described.num_dims), ("heads", basis.shape[1] + 1)):
-        write_atomic(described.file(folder, kind), _header(0, width))
+    for kind, width in (("rows", described.num_dims), ("heads", basis.shape[1] + 1), ("bases", 1)):
+        write_atomic(described.file(folder, kind), _header(0, width, "<i4" if kind == "bases" else "<f4"))
     return basis
 
 
@@ -172,12 +183,15 @@ def _append(
 ) -> None:
     basis = _mapped(described.file(folder, "basis"), None, described.num_dims)
     first, total = described.num_slots, described.num_slots + len(units)
+    base_of = "SELECT base_id FROM patches WHERE row_id = ?"
+    bases = np.array([[connection.execute(base_of, (row_id,)).fetchone()[0]] for row_id in row_ids]).reshape(-1, 1)
+    blocks = (("rows", units, "<f4"), ("heads", heads_of(units, basis), "<f4"), ("bases", bases, "<i4"))
     try:
-        for kind, block in (("rows", units), ("heads", heads_of(units, basis))):
+        for kind, block, numbers in blocks:
             with described.file(folder, kind).open("r+b") as handle:
-                handle.seek(_HEADER_BYTES + first * block.shape[1] * 4)
-                handle.write(np.ascontiguousarray(block, dtype="<f4").tobytes())
-                _finish_file(handle, total, block.shape[1])
+                handle.seek(_HEADER_BYTES + first * block.shape[1] * _ITEM_BYTES)
+                handle.write(np.ascontiguousarray(block, dtype=numbers).tobytes())
+                _finish_file(handle, total, block.shape[1], numbers)
     except OSError as error:
         raise StorageError(f"cannot write the vectors of the catalogue: {error.strerror or error}") from error
     connection.executemany(
@@ -221,33 +235,34 @@ def _tidy(connection: sqlite3.Connection, folder: Path, embedder: str) -> None:
         _append(connection, folder, described, [row[1] for row in kept[part]], np.asarray(rows[slots[part]]))
 
 
-def _header(num_rows: int, width: int) -> bytes:
+def _header(num_rows: int, width: int, numbers: str = "<f4") -> bytes:
     """Return the 128 bytes before the numbers in an ``.npy`` file of format 1.0, whatever the shape."""
-    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({num_rows}, {width}), }}"
+    text = f"{{'descr': '{numbers}', 'fortran_order': False, 'shape': ({num_rows}, {width}), }}"
     head = b"\x93NUMPY\x01\x00" + (_HEADER_BYTES - 10).to_bytes(2, "little")
     return head + text.encode("ascii").ljust(_HEADER_BYTES - 11) + b"\n"
 
 
-def _finish_file(handle: BinaryIO, num_rows: int, width: int) -> None:
-    handle.truncate(_HEADER_BYTES + num_rows * width * 4)
+def _finish_file(handle: BinaryIO, num_rows: int, width: int, numbers: str) -> None:
+    handle.truncate(_HEADER_BYTES + num_rows * width * _ITEM_BYTES)
     handle.seek(0)
-    handle.write(_header(num_rows, width))
+    handle.write(_header(num_rows, width, numbers))
     handle.flush()
     os.fsync(handle.fileno())
 
 
-def _mapped(path: Path, num_rows: int | None, width: int) -> Floats:
+def _mapped(path: Path, num_rows: int | None, width: int, numbers: str = "<f4") -> NDArray[Any]:
     """Map the first rows of a file; None for the number of rows takes all, and the width from the file."""
     try:
         size = path.stat().st_size
         if num_rows is None:
             loaded: Floats = np.load(path, allow_pickle=False)
             return loaded
-        if size < _HEADER_BYTES + num_rows * width * 4:
+        if size < _HEADER_BYTES + num_rows * width * _ITEM_BYTES:
             raise StorageError(f"{path.name} is too short", hint="delete the catalogue's vectors folder and sync again")
         if num_rows == 0:
-            return np.zeros((0, width), np.float32)
-        return np.memmap(path, dtype="<f4", mode="r", offset=_HEADER_BYTES, shape=(num_rows, width))
+            return np.zeros((0, width), numbers)
+        # A plain array over the map: the subclass would cost more at every look-up than the look-up.
+        return np.asarray(np.memmap(path, dtype=numbers, mode="r", offset=_HEADER_BYTES, shape=(num_rows, width)))
     except (OSError, ValueError) as error:
         raise StorageError(
             f"cannot read the vectors of the catalogue: {error}",

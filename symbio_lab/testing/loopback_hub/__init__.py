@@ -1,7 +1,8 @@
 """A Hub on a loopback address that the unmodified ``huggingface_hub`` client reads from and writes to.
 
 For labs and tests, not for the internet: it keeps repositories, large files, pull requests, discussions, tags and
-collections in one folder, and misbehaves where a test asks for it.
+collections in one folder, and misbehaves where a test asks for it. Clients that have ``hf_xet`` need
+``HF_HUB_DISABLE_XET=1``: large files travel by Git LFS.
 
 Modules:
     serving          the server in its thread (``LoopbackHub``)

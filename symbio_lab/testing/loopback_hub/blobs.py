@@ -3,7 +3,8 @@
 Rules:
     1. A blob lies at ``blobs/<first two hex>/<sha256>`` and never changes; storing it twice changes nothing.
     2. It is written beside its place and renamed: after a kill it is whole or absent.
-    3. Whether somebody may read a blob is decided by the repository that holds it, never by knowing its digest.
+    3. Nothing is ever removed, also when a repository is deleted: another one may hold the same bytes.
+    4. Whether somebody may read a blob is decided by the repository that holds it, never by knowing its digest.
 """
 
 from __future__ import annotations

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 START_S = 10.0
 """Seconds that the server has to start."""
+MOST_NOTED = 100_000
+"""Answers that ``requests`` remembers, at most."""
 GRACE_S = 1.0
 """Seconds that answers under way have to end."""
 
@@ -55,7 +57,7 @@ class LoopbackHub:
         port: 0: any free one.
         limits: sizes and pages.
         now: clock, UTC as ISO-8601 text ending in ``Z``.
-        own_origin_for_content: serve large files by a redirect to ``localhost`` in place of ``127.0.0.1``.
+        own_origin_for_content: serve large files by a redirect to another origin, ``localhost`` for ``127.0.0.1``.
     """
 
     def __init__(
@@ -90,8 +92,9 @@ class LoopbackHub:
                 raise
             bound = undo.enter_context(_listen(self._host, self._port))
             port = bound.getsockname()[1]
+            other = "127.0.0.1" if self._host == "localhost" else "localhost"
             host = f"[{self._host}]" if ":" in self._host else self._host
-            endpoint, content = f"http://{host}:{port}", f"http://localhost:{port}" if self._own_origin else ""
+            endpoint, content = f"http://{host}:{port}", f"http://{other}:{port}" if self._own_origin else ""
             state = HubState(folder, endpoint, self.accounts, CollectionStore(folder), self._limits, self._now, content)
             state.load()
             self._state, self._app = state, build_app(state, self.faults, self._note)
@@ -143,6 +146,8 @@ class LoopbackHub:
         return tampering.tamper(self.state, repo, path, data, rewrite=rewrite)
 
     def _note(self, method: str, path: str, status: int) -> None:
+        if len(self.requests) >= MOST_NOTED:
+            del self.requests[: MOST_NOTED // 2]
         self.requests.append((method, path, status))
 
     def _forget(self) -> None:

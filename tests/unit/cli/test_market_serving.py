@@ -51,8 +51,8 @@ class Served:
 def test_what_was_published_outlives_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_client(monkeypatch, tmp_path)
     with Served(tmp_path / "hub", "--user", "alice=hf_alice", "--user", "bob", "--org", "lab=alice,bob") as served:
-        said = served.variables(2)
-        assert set(said) == {"HF_ENDPOINT", "HF_TOKEN_bob"}
+        said = served.variables(3)
+        assert set(said) == {"HF_ENDPOINT", "HF_HUB_DISABLE_XET", "HF_TOKEN_bob"}
         assert said["HF_ENDPOINT"].startswith("http://127.0.0.1:")
         bob = HfApi(endpoint=said["HF_ENDPOINT"], token=said["HF_TOKEN_bob"])
         bob.create_repo("lab/travel")
@@ -65,7 +65,7 @@ def test_what_was_published_outlives_the_program(tmp_path: Path, monkeypatch: py
     assert "Traceback" not in err
 
     with Served(tmp_path / "hub", "--user", "alice") as served:
-        said = served.variables(2)
+        said = served.variables(3)
         api = HfApi(endpoint=said["HF_ENDPOINT"], token=said["HF_TOKEN"])
         assert api.model_info("lab/travel").sha == commit
         path = api.hf_hub_download("lab/travel", "x.safetensors", cache_dir=tmp_path / "cache")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from symbio_lab.errors import DataError
-from symbio_lab.marketplace.catalogue import approximate
+from symbio_lab.marketplace.catalogue import approximate, dense
 from symbio_lab.marketplace.catalogue.approximate import build_index as build_faiss
 from symbio_lab.marketplace.catalogue.embedding import embed_missing, vectors_of
 from symbio_lab.marketplace.catalogue.hybrid import Catalogue, vectors_folder
@@ -269,6 +269,7 @@ def test_the_faiss_index_is_built_used_and_outgrown(tmp_path: Path, monkeypatch:
         return real(self, *arguments, **settings)
 
     monkeypatch.setattr(approximate.ApproximateIndex, "best", counted)
+    monkeypatch.setattr(dense, "SCAN_UP_TO", 0)
     query = replace(QUERY, max_results=10)
     near = Catalogue(path, letters, "letters", exact_below=0)
     found = [c.ref for c in near.search(query, now=NOW) if c.problem is None]
