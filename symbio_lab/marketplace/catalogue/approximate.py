@@ -26,8 +26,9 @@ from symbio_lab.store.database import Database
 
 APPROXIMATE_FROM = 200_000
 """Vectors from which on an index is built."""
-NUM_PROBES = 24
-"""Lists searched for a query."""
+LEAST_PROBES = 32
+PROBED = 0.25
+"""Share of the lists that are searched for a query, and never fewer than ``LEAST_PROBES``."""
 RERANK = 2
 """Vectors scored again for one that is asked for."""
 LEAST_RERANKED = 256
@@ -111,7 +112,7 @@ class ApproximateIndex:
         *,
         among: NDArray[np.bool_] | None = None,
         share: float = 1.0,
-        num_probes: int = NUM_PROBES,
+        num_probes: int | None = None,
     ) -> tuple[NDArray[np.int64], Floats]:
         """Return slots and exact cosines of about the ``k`` nearest of the slots covered, nearest first.
 
@@ -121,9 +122,11 @@ class ApproximateIndex:
             k: slots to return, at most.
             among: whether each slot may be returned, (N,); None allows all.
             share: share of the slots that may be; the fewer, the more lists are searched, at the same cost.
-            num_probes: lists to search where all slots may be returned.
+            num_probes: lists to search where all slots may be returned; None takes a share of all lists.
         """
         wanted = min(max(RERANK * k, LEAST_RERANKED), self.covered)
+        if num_probes is None:
+            num_probes = max(LEAST_PROBES, int(PROBED * self._index.nlist))
         num_probes = min(int(num_probes / max(share, 1e-3)), self._index.nlist)
         bits = None if among is None else np.packbits(among[: self.covered], bitorder="little")
         selector = None if bits is None else self._selector(bits)
