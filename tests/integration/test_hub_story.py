@@ -1,7 +1,7 @@
 """The full round trip on a Hub, through the program and the unmodified client library.
 
-Published, listed, found, verified, adopted, evaluated, rated, contributed to by pull request, revoked; every installation
-has a state folder and a token of its own.
+Published, listed, found, verified, adopted, evaluated, rated, contributed to by pull request, revoked; every
+installation has a state folder and a token of its own.
 """
 
 from __future__ import annotations
