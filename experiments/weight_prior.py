@@ -1,8 +1,8 @@
 """How well do the weights order a pool? First-order gain of every patch on the failures, against what it is worth.
 
-For each world and pool: the twelve honest contributors are ranked by the gain that ``weight_signals`` states for sixteen
-failures, and by the words of their cards; both are compared with the gain in accuracy that was measured on the pool's
-relevance probe, which neither ranking reads. Printed: Spearman's correlation, and the gain of the patch that is ranked
+For each world and pool: the twelve honest contributors are ranked by the gain that ``weight_signals`` states for
+sixteen failures, and by the words of their cards; both are compared with the gain in accuracy that was measured on the
+pool's relevance probe, which neither ranking reads. Printed: Spearman's correlation, and the gain of the patch that is ranked
 first beside the best one's.
 
 Run: python experiments/weight_prior.py [--pool high] [--pool medium] [WORLD ...]
@@ -26,7 +26,17 @@ from symbio_lab.records import SearchQuery
 from symbio_lab.scenarios.population import NOW
 from symbio_lab.scenarios.world import build_world
 
-CLINC = ("auto_and_commute", "banking", "credit_cards", "home", "kitchen_and_dining", "meta", "travel", "utility", "work")
+CLINC = [
+    "auto_and_commute",
+    "banking",
+    "credit_cards",
+    "home",
+    "kitchen_and_dining",
+    "meta",
+    "travel",
+    "utility",
+    "work",
+]
 WORLDS = (
     *(f"clinc150/{domain}" for domain in CLINC),
     "banking77/new-intents",
