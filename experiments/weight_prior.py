@@ -2,8 +2,8 @@
 
 For each world and pool: the twelve honest contributors are ranked by the gain that ``weight_signals`` states for
 sixteen failures, and by the words of their cards; both are compared with the gain in accuracy that was measured on the
-pool's relevance probe, which neither ranking reads. Printed: Spearman's correlation, and the gain of the patch that is ranked
-first beside the best one's.
+pool's relevance probe, which neither ranking reads. Printed: Spearman's correlation, and the gain of the patch that is
+ranked first beside the best one's.
 
 Run: python experiments/weight_prior.py [--pool high] [--pool medium] [WORLD ...]
 """
