@@ -1,8 +1,9 @@
 """A faiss index for catalogues beyond what an exact search carries; needs the extra ``search``.
 
-It is derived: built from the vector files whenever it covers too little of them, never the truth. Vectors added since
-are searched exactly beside it, and the best of what it returns are scored again from the whole vectors, so every
-cosine is exact and only the choice is approximate.
+The index holds heads (``pruning.py``), a sixth of the numbers: what that saves in each list pays for searching more
+lists, and it is in the lists not searched that neighbours are lost. It is derived: built from the vector files whenever
+it covers too little of them, never the truth. Vectors added since are searched exactly beside it, and the best of what
+it returns are scored again from the whole vectors, so every cosine is exact and only the choice is approximate.
 
 References:
     Jegou, Douze and Schmid (2011), "Product Quantization for Nearest Neighbor Search", section 4 (inverted file).
@@ -20,14 +21,15 @@ from numpy.typing import NDArray
 
 from symbio_lab.codec import write_atomic
 from symbio_lab.errors import MissingExtraError, StorageError
-from symbio_lab.marketplace.catalogue.pruning import Floats
+from symbio_lab.marketplace.catalogue.pruning import Floats, heads_of
 from symbio_lab.marketplace.catalogue.vectors import MappedVectors, VectorSet, find_set, map_vectors
 from symbio_lab.store.database import Database
 
 APPROXIMATE_FROM = 200_000
 """Vectors from which on an index is built."""
-NUM_PROBES = 24
-"""Lists searched for a query."""
+LEAST_PROBES = 32
+PROBED = 0.35
+"""Share of the lists that are searched for a query, and never fewer than ``LEAST_PROBES``."""
 RERANK = 2
 """Vectors scored again for one that is asked for."""
 LEAST_RERANKED = 256
@@ -62,15 +64,15 @@ def build_index(
     faiss = import_faiss()
     mapped = map_vectors(folder, found)
     num_lists = max(16, min(4_096, int(np.sqrt(found.num_slots))))
-    quantizer = faiss.IndexFlatIP(found.num_dims)
+    num_dims = mapped.heads.shape[1]
     index = faiss.IndexIVFScalarQuantizer(
-        quantizer, found.num_dims, num_lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+        faiss.IndexFlatIP(num_dims), num_dims, num_lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
     )
     index.cp.seed = seed + 1
     step = max(1, found.num_slots // (_TRAIN_PER_LIST * num_lists))
-    index.train(np.ascontiguousarray(mapped.rows[::step]))
+    index.train(_without_tail(mapped.heads[::step]))
     for start in range(0, found.num_slots, _BLOCK):
-        index.add(np.ascontiguousarray(mapped.rows[start : start + _BLOCK]))
+        index.add(_without_tail(mapped.heads[start : start + _BLOCK]))
     write_atomic(_file(folder, found), lambda temporary: faiss.write_index(index, str(temporary)))
     with database.write() as connection:
         connection.execute(
@@ -111,7 +113,7 @@ class ApproximateIndex:
         *,
         among: NDArray[np.bool_] | None = None,
         share: float = 1.0,
-        num_probes: int = NUM_PROBES,
+        num_probes: int | None = None,
     ) -> tuple[NDArray[np.int64], Floats]:
         """Return slots and exact cosines of about the ``k`` nearest of the slots covered, nearest first.
 
@@ -120,17 +122,18 @@ class ApproximateIndex:
             query: unit vector, (D,).
             k: slots to return, at most.
             among: whether each slot may be returned, (N,); None allows all.
-            share: share of the slots that may be; the fewer, the more lists are searched, at the same cost.
-            num_probes: lists to search where all slots may be returned.
+            share: share of the slots that may be; the fewer, the more lists are searched.
+            num_probes: lists to search where all slots may be returned; None takes a share of all lists.
         """
         wanted = min(max(RERANK * k, LEAST_RERANKED), self.covered)
-        num_probes = min(int(num_probes / max(share, 1e-3)), self._index.nlist)
+        if num_probes is None:
+            num_probes = max(LEAST_PROBES, int(PROBED * self._index.nlist))
+        num_probes = min(int(num_probes / max(share, 1e-3) ** 0.25), self._index.nlist)
         bits = None if among is None else np.packbits(among[: self.covered], bitorder="little")
         selector = None if bits is None else self._selector(bits)
+        head = _without_tail(heads_of(query[None], mapped.basis))
         while True:
-            _, found = self._index.search(
-                np.ascontiguousarray(query[None]), wanted, params=self._parameters(nprobe=num_probes, sel=selector)
-            )
+            _, found = self._index.search(head, wanted, params=self._parameters(nprobe=num_probes, sel=selector))
             slots = np.sort(found[0][found[0] >= 0])
             # Whoever asks for much, because a filter leaves little, must not be told that there is no more.
             if len(slots) >= wanted or num_probes >= self._index.nlist:
@@ -167,6 +170,13 @@ def import_faiss() -> Any:
     except ImportError as error:
         raise MissingExtraError("faiss-cpu", "search") from error
     return faiss
+
+
+def _without_tail(heads: Floats) -> Floats:
+    """Return heads whose tail lengths are zero: the width stays a multiple of what a processor multiplies at once."""
+    found = np.array(heads, dtype=np.float32)
+    found[:, -1] = 0
+    return found
 
 
 def _name(described: VectorSet) -> str:

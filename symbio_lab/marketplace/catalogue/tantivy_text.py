@@ -25,7 +25,7 @@ from symbio_lab.store.database import Database
 
 logger = logging.getLogger(__name__)
 
-MOST_WORDS = 64
+MOST_WORDS = 24
 """Words of a query that are asked for, the rarest first."""
 _NAME = "tantivy"
 _READ = 10_000
