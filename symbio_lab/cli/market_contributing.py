@@ -116,7 +116,7 @@ def contribute_deployed(
 
     check_patch_id(patch_id)
     settings = session.settings
-    transport = open_market(uri, settings, must_exist=False).transport
+    market = open_market(uri, settings, must_exist=False)
     book = Ledger(Database(settings.store))
     line = find_serving(book, deployment)
     kept = record_of(settings, line, book.history(line.tenant, line.model_id))
@@ -129,14 +129,16 @@ def contribute_deployed(
     key = load_or_create_key(session.own_key_file, partial(passphrase_of, OWN_NAME))
     world = rebuild(settings, load_model(settings, line.model_id), listener)
     sizes = SuiteSizes(n_repair=kept.n_repair, n_control_selection=kept.n_control)
-    made_here = patch.patch_id.startswith(LOCAL) and patch.manifest.keyid == key.keyid
+    # A patch that healing signed before our key was rotated is still our own.
+    predecessors = market.policy.predecessors_of(key.keyid)
+    made_here = patch.patch_id.startswith(LOCAL) and patch.manifest.keyid in {key.keyid, *predecessors}
     incident = _incident(world, sizes, kept.seed, patch, made_here)
     if rules.base_licence is None and _is_lab_world(world.name):
         rules = replace(rules, base_licence=LAB_LICENCE)
     return contribute_patch(
         patch,
         incident,
-        transport,
+        market.transport,
         key,
         store=settings.patches,
         patch_id=patch_id,
@@ -144,6 +146,7 @@ def contribute_deployed(
         expires=expiry_after(now),
         rules=rules,
         dry_run=dry_run,
+        predecessors=predecessors,
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from symbio_lab.cli.passphrases import passphrase_of
 from symbio_lab.cli.printing import print_json
 from symbio_lab.cli.session import JsonFlag, Session, expiry_after, session_of, utc_now
 from symbio_lab.errors import ConfigError
@@ -68,6 +70,8 @@ def vouch(
     for note in result["notes"]:
         typer.echo(note, err=True)
     where = f", published to {result['market']}" if result["market"] else ""
+    if result["pull_request"]:
+        where = f", proposed to {result['market']}: {result['pull_request']}"
     typer.echo(f"vouched for {result['source']} as {result['id']}, level {result['level']}{where}")
     typer.echo(result["digest"])
 
@@ -108,6 +112,7 @@ def vouch_for(
     from symbio_lab.marketplace.publish import publish_patch
     from symbio_lab.marketplace.vouching import unsigned_copy, vouch
     from symbio_lab.trust.enrolled import enrolled_policy
+    from symbio_lab.trust.key_ring import OWN_NAME
     from symbio_lab.trust.keys import load_or_create_key
     from symbio_lab.trust.trusted_set import TrustedState
     from symbio_lab.trust.verifying import verify_patch
@@ -117,7 +122,7 @@ def vouch_for(
     # Before anything is fetched: a market that cannot be written would waste the work.
     opened = None if market is None else open_market(market, settings, must_exist=False)
     base = load_base(model, settings)
-    key = load_or_create_key(session.own_key_file)
+    key = load_or_create_key(session.own_key_file, partial(passphrase_of, OWN_NAME))
     policy = enrolled_policy(settings)
     expires = expiry_after(now)
     with tempfile.TemporaryDirectory(prefix="symbio-vouch-", ignore_cleanup_errors=True) as temporary:
@@ -130,12 +135,21 @@ def vouch_for(
             # Our own rules hold for what we vouch for as for anybody's patch.
             return verify_patch(folder, policy, TrustedState(), now=now, store=store, base_digest=base.digest)
 
+        pull_request = ""
         if opened is None:
             patch = install(vouched.patch.root, settings.patches)
         else:
             install(vouched.patch.root, checked)
-            draft = unsigned_copy(vouched.patch, drafts)
-            published = publish_patch(draft, opened.transport, key, store=drafts, issued=now, expires=expires)
+            published = publish_patch(
+                unsigned_copy(vouched.patch, drafts),
+                opened.transport,
+                key,
+                store=drafts,
+                issued=now,
+                expires=expires,
+                predecessors=opened.policy.predecessors_of(key.keyid),
+            )
+            pull_request = published.pull_request
             patch = install(drafts / published.digest, settings.patches)
     return {
         "id": f"{patch.patch_id}@{patch.manifest.version}",
@@ -146,6 +160,7 @@ def vouch_for(
         "public_key": key.public_hex,
         "source": pinned.uri,
         "market": opened.uri if opened is not None else None,
+        "pull_request": pull_request or None,
         "base_id": patch.manifest.base_id,
         "base_digest": patch.manifest.base_digest,
         "licence": patch.manifest.licence,

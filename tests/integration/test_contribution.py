@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import shutil
@@ -26,9 +27,12 @@ from symbio_lab.models.embedding import SentenceEmbedder
 from symbio_lab.pipeline import heal
 from symbio_lab.records import LabelShift, Sample, SearchQuery
 from symbio_lab.surgery.catalogue import surgery_method
+from symbio_lab.trust import key_storage
 from symbio_lab.trust.evaluation_statement import open_evaluation
+from symbio_lab.trust.key_ring import OWN_NAME, KeyRing
 from symbio_lab.trust.keys import SigningKey
 from symbio_lab.trust.policy import PublisherKey, policy_for
+from symbio_lab.trust.stored import open_stored
 from tests.attacks.market_simulator import ALICE, EXPIRES, ISSUED
 from tests.fixtures_market import GATE, STRONG, incident
 from tests.fixtures_models import NOW, TinyModels, new_samples, strange_samples
@@ -230,6 +234,42 @@ def test_contributing_from_the_command_line(symbio: Any, tiny_home: Path, tmp_pa
     told = json.loads(out)
     assert (code, told["error"]) == (2, "bad_data")
     assert "is not what serves" in told["message"]
+
+
+def test_a_name_is_contributed_to_after_the_key_was_rotated(symbio: Any, tiny_home: Path, tmp_path: Path) -> None:
+    healed = json.loads(symbio(*HEAL)[1])
+    market = tmp_path / "market"
+    asked = ["market", "contribute", healed["deployment_id"], "--market", market, "--as", "acme/shades", "--json"]
+    first = json.loads(symbio(*asked)[1])
+    assert symbio("market", "keys", "rotate", "own")[0] == 0
+    code, out, _ = symbio(*asked)
+    second = json.loads(out)
+    assert (code, second["ref"], second["manifest"]["previous"]) == (0, "acme/shades@2", first["digest"])
+    # It is our own surgery still, and says so.
+    assert second["manifest"]["training_data"] == first["manifest"]["training_data"]
+    assert second["manifest"]["lineage"] == []
+    assert symbio("market", "verify", market)[0] == 0
+    # Whoever never followed that key does not get the name.
+    shutil.rmtree(tiny_home / "keys")
+    code, out, _ = symbio(*asked[:2], healed["deployment_id"], *asked[3:])
+    assert (code, json.loads(out)["error"]) == (3, "name_taken")
+    assert DirectoryTransport(market).list_versions("acme/shades") == [1, 2]
+
+
+def test_healing_asks_for_the_passphrase_of_our_key(
+    symbio: Any, tiny_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_storage, "DEFAULT_COST", key_storage.KdfCost(ops=1, memory_bytes=8192))
+    monkeypatch.delenv(key_storage.PASSPHRASE_VARIABLE, raising=False)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    typed: list[str] = []
+    monkeypatch.setattr(getpass, "getpass", lambda prompt, stream: typed.append(prompt) or "correct horse battery")
+    shutil.rmtree(tiny_home / "keys", ignore_errors=True)
+    made = KeyRing(tiny_home / "keys").create(OWN_NAME, "passphrase", lambda: "correct horse battery")
+    code, out, _ = symbio(*HEAL, "--strategy", "prototype_rows")
+    assert (code, typed) == (0, [f"Passphrase of the key {OWN_NAME}: "])
+    patch = open_stored(tiny_home / "patches", json.loads(out)["patch"]["digest"])
+    assert patch.manifest.keyid == made.keyid
 
 
 @pytest.mark.parametrize(

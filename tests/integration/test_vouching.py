@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +16,7 @@ import torch
 import typer
 from torch import nn
 
+from symbio_lab.cli import app as program
 from symbio_lab.cli import market_vouching
 from symbio_lab.cli.failing import run_guarded
 from symbio_lab.cli.session import Session
@@ -24,6 +28,9 @@ from symbio_lab.marketplace.vouching import UNSIGNED, Adoption, Vouched, vouch
 from symbio_lab.records import Patch
 from symbio_lab.testing.tiny_models import EXPIRES, ISSUED, NOW, PUBLISHER, TinyModels
 from symbio_lab.testing.tiny_samples import generation_samples, known_samples
+from symbio_lab.trust import key_storage
+from symbio_lab.trust.key_ring import OWN_NAME, KeyRing
+from symbio_lab.trust.key_storage import PASSPHRASE_VARIABLE, KdfCost
 from symbio_lab.trust.stored import open_stored
 from tests.fixtures_foreign import ADDRESS, REPO, SHA, PlainFolders, edit_config, save_adapter
 
@@ -379,6 +386,34 @@ def test_vouch_publishes_signed_once(symbio: Any, ready: Any, tmp_path: Path) ->
     assert (patch.manifest.lineage, patch.manifest.claims) == ((), ())
     assert patch.manifest.training_data.startswith("vouched_by_self: ")
     assert {path.name for path in settings().patches.iterdir()} == {first["digest"], second["digest"]}
+
+
+def test_a_key_with_a_passphrase_vouches(symbio: Any, ready: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = ["correct horse battery", "another horse battery"]
+    monkeypatch.setattr(key_storage, "DEFAULT_COST", KdfCost(ops=1, memory_bytes=8192))
+    monkeypatch.delenv(PASSPHRASE_VARIABLE, raising=False)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(getpass, "getpass", lambda prompt, stream: typed.pop(0))
+    made = KeyRing(settings().keys).create(OWN_NAME, "passphrase", lambda: "correct horse battery")
+    told = symbio(ADDRESS, "--model", ready.model_id, "--json").json
+    assert told["keyid"] == made.keyid
+    ran = symbio(ADDRESS, "--model", ready.model_id, "--json")
+    assert (ran.code, ran.json["error"], typed) == (3, "bad_key", [])
+
+
+def test_a_name_passes_to_the_key_that_succeeds_ours_and_to_no_other(symbio: Any, ready: Any, tmp_path: Path) -> None:
+    market = tmp_path / "market"
+    arguments = [ADDRESS, "--model", ready.model_id, "--as", "me/shades", "--market", market, "--json"]
+    first = symbio(*arguments).json
+    assert program.run(["market", "keys", "rotate", "own"]) == 0
+    second = symbio(*arguments).json
+    assert (second["id"], second["keyid"] != first["keyid"]) == ("me/shades@2", True)
+    patch = open_stored(settings().patches, second["digest"])
+    assert patch.manifest.previous == first["digest"]
+    shutil.rmtree(settings().keys)
+    ran = symbio(*arguments)
+    assert (ran.code, ran.json["error"]) == (3, "name_taken")
+    assert DirectoryTransport(market).list_versions("me/shades") == [1, 2]
 
 
 @pytest.mark.parametrize("revision", ["", "@main", "@0123abc", f"@{SHA.upper()}", f"@{SHA}0"])
