@@ -27,7 +27,7 @@ demo: $(STAMP) ## heal a failing model both ways and write a report, without net
 
 test: $(STAMP) ## run the whole test suite and the docstring examples
 	@echo "test: runs the whole test suite and the docstring examples"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(STAMP) ## lint, format, types and import layers
 	@echo "check: lint, format, types and import layers"
@@ -40,13 +40,14 @@ lab: $(LAB_STAMP) ## open the notebooks in JupyterLab
 	@echo "lab: opens the notebooks in JupyterLab"
 	@$(BIN)/symbio lab $(ARGS)
 
-bench: $(STAMP) ## measure screening, notebook runs, detectors, pattern finders and ingestion against what others do
-	@echo "bench: times screening against the loop of peft, warm kernels against plain papermill; then detectors, patterns, ingestion"
+bench: $(STAMP) ## measure screening, notebook runs, detectors, pattern finders, ingestion and discovery
+	@echo "bench: times screening against the loop of peft, warm kernels against plain papermill; then detectors, patterns, ingestion, discovery"
 	@$(BIN)/python benchmarks/screening.py $(ARGS)
 	@$(BIN)/python benchmarks/kernels.py $(ARGS)
 	@$(BIN)/python benchmarks/detectors.py $(ARGS)
 	@$(BIN)/python benchmarks/slices.py $(ARGS)
 	@$(BIN)/python benchmarks/ingest.py $(ARGS)
+	@$(BIN)/python benchmarks/catalogue.py $(ARGS)
 
 clean: ## remove the environment, caches and build products
 	@echo "clean: removes .venv, caches and build products; state under SYMBIO_LAB_HOME stays"

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from symbio_lab.errors import BudgetExceededError, ConfigError, DataError, HealingTimeoutError
+from symbio_lab.errors import BudgetExceededError, ConfigError, DataError, HealingCancelledError, HealingTimeoutError
 from symbio_lab.events import Listener, PhaseFinished, PhaseStarted, emit
 from symbio_lab.records import Cost, PhaseCost
 
@@ -105,6 +105,7 @@ class CostMeter:
         num_parameters: int = 0,
         clock: Callable[[], float] = time.perf_counter,
         cpu_clock: Callable[[], float] = time.process_time,
+        should_stop: Callable[[], bool] | None = None,
     ) -> None:
         """Start the wall clock.
 
@@ -114,10 +115,12 @@ class CostMeter:
             num_parameters: parameters of the base; with it, ``num_tokens`` is turned into FLOPs.
             clock: wall clock, in seconds.
             cpu_clock: CPU time of the process over all its threads, in seconds.
+            should_stop: asked before every charge; True ends the run.
         """
         self.budget = budget
         self._listener = listener
         self._num_parameters = num_parameters
+        self._should_stop = should_stop
         self._clock, self._cpu_clock = clock, cpu_clock
         self._started = clock()
         self._since = (self._started, cpu_clock())
@@ -155,7 +158,9 @@ class CostMeter:
         Raises:
             BudgetExceededError: the charge does not fit; nothing was charged.
             DataError: a negative or undefined amount.
+            HealingCancelledError: ``should_stop`` said so; nothing was charged.
         """
+        self._check_stop()
         amount = num_samples * weight
         if not (math.isfinite(amount) and num_samples >= 0 and weight >= 0):
             raise DataError(f"cannot charge {num_samples} sample(s) at a weight of {weight}")
@@ -179,14 +184,20 @@ class CostMeter:
         self._add(num_bytes=num_bytes)
 
     def check_wall(self) -> None:
-        """Abort the run when its wall-clock limit has passed.
+        """Abort the run when its wall-clock limit has passed, or when it was cancelled.
 
         Raises:
             HealingTimeoutError: more than ``budget.wall_s`` seconds have passed since the meter was made.
+            HealingCancelledError: ``should_stop`` said so.
         """
+        self._check_stop()
         limit, elapsed = self.budget.wall_s, self.elapsed_s()
         if limit is not None and elapsed > limit:
             raise HealingTimeoutError(f"{elapsed:.1f} s have passed, the limit is {limit:g} s")
+
+    def _check_stop(self) -> None:
+        if self._should_stop is not None and self._should_stop():
+            raise HealingCancelledError("the run was cancelled")
 
     def elapsed_s(self) -> float:
         """Return the seconds since the meter was made."""

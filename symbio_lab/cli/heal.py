@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from symbio_lab.cli.passphrases import passphrase_of
 from symbio_lab.cli.printing import number_text, print_json, print_table
 from symbio_lab.cli.progress import progress
 from symbio_lab.cli.session import JsonFlag, Session, expiry_after, session_of, utc_now
@@ -166,6 +168,7 @@ def _heal(session: Session, listener: Listener, **asked: Any) -> dict[str, Any]:
     from symbio_lab.pipeline import heal as heal_incident
     from symbio_lab.scenarios.world import build_world
     from symbio_lab.store import Database, Ledger
+    from symbio_lab.trust.key_ring import OWN_NAME
     from symbio_lab.trust.keys import load_or_create_key
 
     settings, now = session.settings, utc_now()
@@ -181,7 +184,7 @@ def _heal(session: Session, listener: Listener, **asked: Any) -> dict[str, Any]:
         SuiteSizes(n_repair=asked["n_repair"], n_control_selection=asked["n_control"]), asked["seed"]
     )
     built = world.pool(asked["pool"])
-    key = load_or_create_key(session.own_key_file)
+    key = load_or_create_key(session.own_key_file, partial(passphrase_of, OWN_NAME))
     named = {name: asked[name] for name in ("model_id", "scenario", "world_seed", "contributor_size", "seed")}
     record = ModelRecord(
         **named, base_digest=world.model.digest, n_repair=asked["n_repair"], num_threads=settings.num_threads
@@ -232,12 +235,11 @@ def _client(session: Session, pool: Pool, overlay: OverlayTransport, key: Signin
     from symbio_lab.cli.market_access import seen_folder
     from symbio_lab.marketplace.client import MarketplaceClient
     from symbio_lab.models.embedding import SentenceEmbedder
-    from symbio_lab.trust.enrolled import OWN_KEY_NAME, enrolled_keys
-    from symbio_lab.trust.policy import PublisherKey
+    from symbio_lab.trust.enrolled import with_enrolled
 
     settings = session.settings
-    own = PublisherKey(key.public_hex, OWN_KEY_NAME, known=True)
-    policy = pool.policy.enrol(own, *enrolled_keys(settings))
+    # Our own key is enrolled with the others: what we contributed before, we may adopt.
+    policy = with_enrolled(pool.policy, settings)
     seen = seen_folder(pool.path, settings)
     return MarketplaceClient([overlay], policy, settings.patches, now, SentenceEmbedder(), seen=seen)
 

@@ -1,14 +1,21 @@
-"""``symbio market``: search, list, verify, publish, install and enrol."""
+"""``symbio market``: search, list, verify, publish, install and enrol; other modules add their topics."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from symbio_lab.cli.market_access import choose_markets, enrol_key
+from symbio_lab.cli.market_catalogue import add_catalogue_commands
+from symbio_lab.cli.market_contributing import add_contributing_commands
+from symbio_lab.cli.market_evaluating import add_evaluating_commands
+from symbio_lab.cli.market_keys import add_keys_commands
+from symbio_lab.cli.market_policy import add_policy_commands
+from symbio_lab.cli.market_registry import add_registry_commands
+from symbio_lab.cli.market_serving import add_serving_commands
+from symbio_lab.cli.market_vouching import add_vouching_commands
 from symbio_lab.cli.printing import print_json, print_table
 from symbio_lab.cli.session import JsonFlag, session_of, utc_now
 from symbio_lab.errors import ConfigError
@@ -16,7 +23,9 @@ from symbio_lab.errors import ConfigError
 market_app = typer.Typer(
     help="Search markets, verify patches, publish and install them.", no_args_is_help=True, rich_markup_mode=None
 )
-MarketOption = Annotated[list[str] | None, typer.Option("--market", help="Folder or file:// URI; may be repeated.")]
+MarketOption = Annotated[
+    list[str] | None, typer.Option("--market", help="Folder, file:// URI or hf://OWNER[/NAME]; may be repeated.")
+]
 KeyOption = Annotated[list[str] | None, typer.Option("--key", help="Public key (64 hex) to accept in this call.")]
 BaseOption = Annotated[str | None, typer.Option("--base", help="Digest of the base that a patch must fit (64 hex).")]
 
@@ -108,7 +117,7 @@ def list_patches(
 @market_app.command("verify")
 def verify(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Patch folder or market folder.")],
+    place: Annotated[str, typer.Argument(metavar="DIR_OR_ADDRESS", help="Patch folder, market folder or hf://OWNER.")],
     base: BaseOption = None,
     key: KeyOption = None,
     as_json: JsonFlag = False,
@@ -117,12 +126,12 @@ def verify(
 
     Keys: a local pool's own publishers; elsewhere those enrolled (symbio market enrol) or given by --key.
     """
-    from symbio_lab.cli.market_verifying import verify_folder
+    from symbio_lab.cli.market_verifying import verify_place
 
     if problems := check_base(base):
         raise ConfigError(problems)
     settings = session_of(context).settings
-    verdicts = verify_folder(folder, settings, now=utc_now(), keys=tuple(key or ()), base_digest=base)
+    verdicts = verify_place(place, settings, now=utc_now(), keys=tuple(key or ()), base_digest=base)
     refused = [verdict for verdict in verdicts if not verdict.ok]
     codes = sorted({verdict.code for verdict in refused})
     if as_json:
@@ -140,23 +149,40 @@ def verify(
 def publish(
     context: typer.Context,
     patch: Annotated[str, typer.Argument(metavar="FOLDER_OR_DIGEST", help="Patch folder, or digest of a stored one.")],
-    market: Annotated[str, typer.Option("--market", help="Folder or file:// URI; made if it is new.")],
+    market: Annotated[str, typer.Option("--market", help="Folder, file:// URI or hf://OWNER; made if it is new.")],
     name: Annotated[str | None, typer.Option("--as", help="namespace/name; default: the patch's own.")] = None,
     licence: Annotated[str | None, typer.Option(help="SPDX id; default: the patch's own.")] = None,
+    pull_request: Annotated[
+        bool, typer.Option("--pull-request", help="Propose it to the owner of the name on a Hub.")
+    ] = False,
     key: KeyOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Publish a patch under your own key, as the next version of its name."""
+    """Publish a patch under your own key, as the next version of its name.
+
+    On a Hub (hf://OWNER) the token of HF_TOKEN or hf auth login is used; HF_ENDPOINT names another server. Where it
+    may not write, a pull request is opened instead.
+    """
     from symbio_lab.cli.market_writing import publish_to
 
     session = session_of(context)
     published = publish_to(
-        patch, market, session.settings, now=utc_now(), patch_id=name, licence=licence, keys=tuple(key or ())
+        patch,
+        market,
+        session.settings,
+        now=utc_now(),
+        patch_id=name,
+        licence=licence,
+        keys=tuple(key or ()),
+        pull_request=pull_request,
     )
     if as_json:
         print_json(published)
         return
-    typer.echo(f"published {published['id']} to {published['market']}")
+    if published["pull_request"]:
+        typer.echo(f"proposed {published['id']} to {published['market']}: {published['pull_request']}")
+    else:
+        typer.echo(f"published {published['id']} to {published['market']}")
     typer.echo(published["digest"])
 
 
@@ -198,3 +224,13 @@ def enrol(
         print_json({"keyid": keyid, "public_key": public_hex, "name": name, "known": known})
         return
     typer.echo(f"enrolled {name}: {keyid}")
+
+
+add_catalogue_commands(market_app)
+add_vouching_commands(market_app)
+add_contributing_commands(market_app)
+add_evaluating_commands(market_app)
+add_keys_commands(market_app)
+add_policy_commands(market_app)
+add_registry_commands(market_app)
+add_serving_commands(market_app)

@@ -58,10 +58,18 @@ def read_indices(markets: Sequence[Market], *, now: str) -> list[MarketIndex]:
     Raises:
         StorageError: a market cannot be read.
     """
-    from symbio_lab.marketplace.index import build_index
+    from symbio_lab.marketplace.index import IndexEntry, MarketIndex, build_index
     from symbio_lab.trust.seen_versions import load_seen
 
-    return [build_index(m.transport, m.policy, now=now, state=load_seen(m.seen)) for m in markets]
+    indices = []
+    for market in markets:
+        try:
+            indices.append(build_index(market.transport, market.policy, now=now, state=load_seen(market.seen)))
+        except TrustError as error:
+            # A registry that is stale or was rolled back refuses its market as a whole; the others are searched.
+            refused = IndexEntry("registry", market.uri, None, problem=error.code, detail=str(error))
+            indices.append(MarketIndex(market.uri, (refused,)))
+    return indices
 
 
 def _hit(hit: Candidate, entry: IndexEntry, market: Market) -> dict[str, Any]:
@@ -97,10 +105,9 @@ def _offer(entry: IndexEntry, market: Market) -> dict[str, Any]:
 
 def _path(market: Market, ref: str) -> str | None:
     try:
-        folder = market.folder(ref)
+        return market.place(ref)
     except TrustError:
         return None  # the row's own problem says why
-    return str(folder) if folder else None
 
 
 def _embedder() -> Embedder | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from symbio_lab.cli.market_access import Market, open_market, policy_of_folder
+from symbio_lab.cli.passphrases import passphrase_of
 from symbio_lab.cli.session import expiry_after
 from symbio_lab.config import Settings
 from symbio_lab.errors import TRUST_CODES, BaseMismatchError, ConfigError, NotFoundError, TrustError
@@ -26,25 +28,30 @@ def publish_to(
     patch_id: str | None = None,
     licence: str | None = None,
     keys: tuple[str, ...] = (),
+    pull_request: bool = False,
 ) -> dict[str, Any]:
     """Return what was published: the patch signed by our own key, which is made on first use.
 
     Args:
         patch: folder of a patch (verified first), or the digest of one in the patch store.
-        uri: market; made if it is new.
+        uri: market; a folder or a repository is made if it is new.
         settings: state folder.
         now: UTC time.
         patch_id: ``namespace/name``; None keeps the patch's own.
         licence: SPDX id; None keeps the patch's own.
         keys: public keys accepted in this call.
+        pull_request: propose it to the owner of the name on a Hub, even where we may write.
 
     Raises:
+        ConfigError: the address is not supported; on a Hub also a token that is missing or lacks the right.
+        NetworkUnavailableError: a Hub did not answer.
         NotFoundError: neither a folder nor a stored digest.
         TrustError: the patch is refused, the name is unsafe or belongs to another key.
         DataError: another process published this version first.
         StorageError: the market or the state folder cannot be written.
     """
     from symbio_lab.marketplace.publish import publish_patch
+    from symbio_lab.trust.key_ring import OWN_NAME
     from symbio_lab.trust.keys import load_or_create_key
     from symbio_lab.trust.naming import check_patch_id
 
@@ -52,7 +59,7 @@ def publish_to(
         check_patch_id(patch_id)
     market = open_market(uri, settings, must_exist=False)
     found = _patch_to_publish(patch, settings, now, keys)
-    key = load_or_create_key(settings.keys / "own.json")
+    key = load_or_create_key(settings.keys / f"{OWN_NAME}.json", partial(passphrase_of, OWN_NAME))
     published = publish_patch(
         found,
         market.transport,
@@ -62,12 +69,15 @@ def publish_to(
         expires=expiry_after(now),
         patch_id=patch_id,
         licence=licence,
+        pull_request=pull_request,
+        predecessors=market.policy.predecessors_of(key.keyid),
     )
     return {
         "id": published.ref,
         "version": published.version,
         "digest": published.digest,
         "market": market.uri,
+        "pull_request": published.pull_request or None,
         "keyid": key.keyid,
         "public_key": key.public_hex,
     }
@@ -89,10 +99,11 @@ def install_from(
         NotFoundError: no market holds it.
         ConfigError: several do.
         TrustError: a trust rule refuses it; nothing is stored.
+        NetworkUnavailableError: a Hub did not answer.
     """
     from symbio_lab.marketplace.client import MarketplaceClient
 
-    holding = [market for market in markets if market.folder(ref) is not None]
+    holding = [market for market in markets if market.holds(ref)]
     if not holding:
         raise NotFoundError(f"no market holds {ref}", hint="list what they hold: symbio market list")
     if len(holding) > 1:

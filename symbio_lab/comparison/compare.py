@@ -218,7 +218,7 @@ def _run_cell(
             seed=seed,
             max_marketplace_patches=plan.max_marketplace_patches,
             lora=world.recipe.lora,
-            contributing=Contributing(overlay, key, "healer", f"{strategy.replace('_', '-')}-{seed}")
+            contributing=Contributing(overlay, key, "healer", f"{strategy.replace('_', '-')}-{seed}", screened=False)
             if strategy == "marketplace_first" and overlay is not None
             else None,
             listener=record,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from symbio_lab.codec import to_plain
 from symbio_lab.config import Settings
 from symbio_lab.errors import NotFoundError
 from symbio_lab.marketplace.client import MarketplaceClient
@@ -90,4 +91,28 @@ def _rules_id(policy: TrustPolicy) -> str:
     keys = [[keyid, key.known, sorted(key.namespaces)] for keyid, key in sorted(policy.keys.items())]
     limits = [policy.min_level, policy.min_evaluators, policy.max_file_bytes, policy.max_total_bytes, policy.max_rank]
     sets = [sorted(policy.revoked), sorted(policy.trusted), sorted(policy.licences)]
-    return content_id([keys, limits, sets, policy.check_expiry])
+    plain = [keys, limits, sets, policy.check_expiry]
+    # Rules that stand at their defaults do not count: runs that were made before there were such rules keep their ids.
+    default = TrustPolicy()
+    added = {name: _plain(getattr(policy, name)) for name in _ADDED if getattr(policy, name) != getattr(default, name)}
+    return content_id([*plain, added] if added else plain)
+
+
+_ADDED = (
+    "min_signatures",
+    "licence_levels",
+    "max_age_days",
+    "refuse_disputed",
+    "check_lookalikes",
+    "protected_names",
+    "successors",
+    "require_registry",
+)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return [[name, value[name]] for name in sorted(value)]
+    if isinstance(value, tuple):
+        return sorted(value)
+    return to_plain(value) if is_dataclass(value) else value

@@ -158,7 +158,7 @@ class MarketplaceClient:
         self.bytes_read += len(payload) + sum(map(len, envelopes))
         counted, _ = counted_evaluations(
             envelopes,
-            self.policy.evaluators,
+            self.policy.evaluators_of(manifest.keyid),
             patch_digest=digest,
             base_digest=manifest.base_digest,
             publisher_hex=publisher.public_hex if publisher is not None else "",

@@ -4,14 +4,19 @@ Layout:
     patches/<namespace>/<name>/v<version>/     files of one version, with symbio.patch.dsse.json
     evaluations/<payload digest>/<digest>.json signed evaluations by others
 
-A version is built under a hidden temporary name and renamed once: a kill in between leaves nothing that is listed.
+A version is built under a hidden temporary name, synced, and renamed once: a kill in between leaves nothing that is
+listed, and a power cut no version of half a file. What a killed publisher left is removed by a later one, a day after.
 Two processes may publish at once; of two different contents for one version the first wins and the second is told.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import re
+import shutil
+import time
 from pathlib import Path
 
 from symbio_lab.codec import build_folder, write_atomic
@@ -25,6 +30,9 @@ from symbio_lab.trust.verifying import read_envelope
 MAX_PATCH_BYTES = 2 << 30
 MAX_EVALUATIONS = 256
 MAX_EVALUATION_BYTES = 64 << 10
+LEFTOVER_AGE_S = 24 * 3600
+"""Age from which a half-written version counts as left behind: no publisher is that slow."""
+_LEFTOVER = re.compile(r"\.(?:v[1-9][0-9]{0,8}|[0-9a-f]{64}\.json)\.[0-9a-f]{12}\.tmp")
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -87,10 +95,17 @@ class DirectoryTransport:
             for file_name, data in files.items():
                 path = temporary / check_file_name(file_name)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
+                with path.open("wb") as handle:
+                    handle.write(data)
+                    handle.flush()
+                    os.fsync(handle.fileno())
+            _sync_folder(temporary)
 
         if not target.is_dir():
+            _remove_leftovers(target.parent)
             build_folder(target, fill)
+            for folder in list(target.parents)[:3]:  # name, namespace and patches: each may be new
+                _sync_folder(folder)
         # Also after building: another process may have been first.
         if _read_all(target, MAX_PATCH_BYTES) != files:
             raise DataError(
@@ -120,7 +135,9 @@ class DirectoryTransport:
         """
         if not _DIGEST.fullmatch(digest) or len(data) > MAX_EVALUATION_BYTES:
             raise DataError("an evaluation needs the payload digest of its patch and at most 64 KiB")
-        write_atomic(self._inside("evaluations", digest) / f"{hashlib.sha256(data).hexdigest()}.json", data)
+        folder = self._inside("evaluations", digest)
+        _remove_leftovers(folder)
+        write_atomic(folder / f"{hashlib.sha256(data).hexdigest()}.json", data)
 
     def _version_folder(self, ref: str) -> Path:
         namespace, name, version = split_ref(ref)
@@ -145,12 +162,31 @@ def _read_all(folder: Path, max_bytes: int) -> dict[str, bytes]:
     sizes = list_folder(folder)
     if sum(sizes.values()) > max_bytes:
         raise TrustError("too_large", f"{folder.name} has {sum(sizes.values())} bytes, more than {max_bytes}")
-    files: dict[str, bytes] = {}
-    left = max_bytes
-    for name in sizes:
-        files[name] = read_file(folder, name, left)
-        left -= len(files[name])
-    return files
+    # Each read is bounded by the size listed: a bound of the whole cap would reserve as much for every file.
+    return {name: read_file(folder, name, size) for name, size in sizes.items()}
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the entries of a folder on disk now; systems that cannot do so keep their own order of writes."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for path in _entries(folder):
+        if not _LEFTOVER.fullmatch(path.name):
+            continue
+        with contextlib.suppress(OSError):  # another publisher may be cleaning too
+            if time.time() - path.lstat().st_mtime < LEFTOVER_AGE_S:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
 
 
 def _entries(folder: Path) -> list[Path]:

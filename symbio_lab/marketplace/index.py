@@ -15,7 +15,7 @@ from symbio_lab.marketplace.transport import Transport
 from symbio_lab.records import PatchManifest
 from symbio_lab.trust.envelope import peek_keyids, peek_payload
 from symbio_lab.trust.manifest import payload_to_manifest
-from symbio_lab.trust.policy import TrustPolicy, reaches
+from symbio_lab.trust.policy import TrustPolicy
 from symbio_lab.trust.trusted_set import TrustedState, check_envelope
 
 
@@ -90,7 +90,7 @@ def build_index(
         num_bytes += len(envelope)
         entry = _peek(ref, transport.uri, envelope)
         evaluations: list[bytes] = []
-        if reaches(policy.min_level, "evaluated") and entry.digest:
+        if policy.needs_evaluations and entry.digest:
             evaluations = transport.read_evaluations(entry.digest)
             num_bytes += sum(map(len, evaluations))
         try:

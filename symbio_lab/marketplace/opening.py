@@ -1,8 +1,13 @@
 """A market's address becomes a transport.
 
+    folder, file://folder         a directory market
+    hf://...                      a Hugging Face Hub, see ``hub_address``
+
 Example:
     >>> open_transport("pools/demo").uri
     'file://pools/demo'
+    >>> open_transport("hf://alice").uri
+    'hf://alice'
 """
 
 from __future__ import annotations
@@ -13,17 +18,24 @@ from urllib.parse import unquote
 
 from symbio_lab.errors import ConfigError
 from symbio_lab.marketplace.directory import DirectoryTransport
-from symbio_lab.marketplace.transport import Transport
+from symbio_lab.marketplace.hub import HubTransport
+from symbio_lab.marketplace.hub_address import is_hub_address
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")  # two letters or more: "C:" is a Windows drive
 
 
-def open_transport(uri: str) -> Transport:
-    """Return the transport for ``uri``: ``file://folder`` or a plain path. Nothing is read yet.
+def open_transport(uri: str, *, cache: Path | None = None) -> DirectoryTransport | HubTransport:
+    """Return the transport for ``uri``. Nothing is read yet.
+
+    Args:
+        uri: a plain path, ``file://`` and a folder, or ``hf://`` and what of a Hub is meant.
+        cache: folder for what is read from a Hub; None takes the one in the state folder.
 
     Raises:
-        ConfigError: the address is empty, or its scheme is not supported.
+        ConfigError: the address is empty, or its scheme is not supported; of a Hub also a wrong ``HF_ENDPOINT``.
     """
+    if is_hub_address(uri):
+        return HubTransport(uri, cache=cache)
     match = _SCHEME.match(uri)
     if match is None and uri.strip():
         return DirectoryTransport(Path(uri))
@@ -32,5 +44,6 @@ def open_transport(uri: str) -> Transport:
         if path:
             return DirectoryTransport(Path(path))
     raise ConfigError(
-        [f"market {uri!r:.80}: this address is not supported"], hint="give a folder, or file:// and a folder"
+        [f"market {uri!r:.80}: this address is not supported"],
+        hint="give a folder, file:// and a folder, or hf://OWNER",
     )

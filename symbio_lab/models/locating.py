@@ -62,10 +62,12 @@ def _from_package() -> Path | None:
 
 def _from_hub(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=MODEL_FILES))
+    except HFValidationError as error:
+        raise ModelUnresolvedError(f"{name!r:.100} is neither a folder nor a Hub id") from error
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
         if status in (401, 403, 404):

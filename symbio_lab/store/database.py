@@ -76,10 +76,24 @@ class Database:
         with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
 
+    def connect(self) -> sqlite3.Connection:
+        """Return a connection to the store, its schema up to date; whoever asked closes it, in any thread.
+
+        Raises:
+            StorageError: the store cannot be opened.
+        """
+        with typed_errors(self.path):
+            connection = self._connect()
+            try:
+                self._migrate(connection)
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        with _typed_errors(self.path), closing(self._connect()) as connection:
-            self._migrate(connection)
+        with typed_errors(self.path), closing(self.connect()) as connection:
             connection.execute(begin)
             try:
                 yield connection
@@ -94,7 +108,9 @@ class Database:
         except OSError as error:
             raise StorageError(f"cannot make the folder of {self.path.name}: {error.strerror or error}") from error
         # isolation_level None: transactions are begun and ended here, never by the driver.
-        connection = sqlite3.connect(self.path, timeout=self._busy_timeout_s, isolation_level=None)
+        connection = sqlite3.connect(
+            self.path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
+        )
         try:
             connection.row_factory = sqlite3.Row
             self._use_wal(connection)
@@ -148,7 +164,8 @@ def _primary_code(error: sqlite3.Error) -> int:
 
 
 @contextmanager
-def _typed_errors(path: Path) -> Iterator[None]:
+def typed_errors(path: Path) -> Iterator[None]:
+    """Turn every SQLite error of the block into a ``StorageError`` about ``path``."""
     try:
         yield
     except sqlite3.Error as error:

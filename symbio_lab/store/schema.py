@@ -140,5 +140,96 @@ PREDICTIONS: Migration = (
     """,
 )
 
-MIGRATIONS: tuple[Migration, ...] = (DEPLOYMENTS, LEASES, PREDICTIONS)
+SERVICE: Migration = (
+    """
+    CREATE TABLE tenants (
+        tenant TEXT PRIMARY KEY,
+        created_at TEXT NOT NULL,
+        policy TEXT NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE api_keys (
+        key_id TEXT PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        name TEXT NOT NULL,
+        secret_sha256 BLOB NOT NULL,
+        scopes TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        expires_at TEXT,
+        revoked_at TEXT
+    )
+    """,
+    "CREATE INDEX api_keys_by_tenant ON api_keys (tenant)",
+    """
+    CREATE TABLE registered_models (
+        owner TEXT NOT NULL,
+        model_id TEXT NOT NULL,
+        source TEXT NOT NULL,
+        revision TEXT,
+        task_type TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        PRIMARY KEY (owner, model_id)
+    )
+    """,
+    """
+    CREATE TABLE jobs (
+        job_id TEXT PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        request TEXT NOT NULL,
+        state TEXT NOT NULL,
+        stage TEXT NOT NULL DEFAULT '',
+        created_at TEXT NOT NULL,
+        started_at TEXT,
+        finished_at TEXT,
+        num_attempts INTEGER NOT NULL DEFAULT 0,
+        cancel_requested INTEGER NOT NULL DEFAULT 0,
+        result TEXT,
+        error TEXT
+    )
+    """,
+    "CREATE INDEX jobs_by_tenant ON jobs (tenant, created_at)",
+    "CREATE INDEX jobs_open ON jobs (state, created_at) WHERE state IN ('queued', 'running')",
+    """
+    CREATE TABLE job_events (
+        job_id TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        event TEXT NOT NULL,
+        PRIMARY KEY (job_id, seq)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE idempotency_keys (
+        tenant TEXT NOT NULL,
+        name TEXT NOT NULL,
+        request_digest TEXT NOT NULL,
+        created_s REAL NOT NULL,
+        status INTEGER,
+        response TEXT,
+        PRIMARY KEY (tenant, name)
+    )
+    """,
+    """
+    CREATE TABLE audit (
+        seq INTEGER PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        record TEXT NOT NULL,
+        previous_digest TEXT NOT NULL,
+        digest TEXT NOT NULL UNIQUE
+    )
+    """,
+    "CREATE INDEX audit_by_tenant ON audit (tenant, seq)",
+    """
+    CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END
+    """,
+    """
+    CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END
+    """,
+)
+
+MIGRATIONS: tuple[Migration, ...] = (DEPLOYMENTS, LEASES, PREDICTIONS, SERVICE)
 """All migrations, oldest first."""

@@ -232,6 +232,8 @@ class _UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key.start_mark)
             name = key.value
             if name in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"duplicate key {name!r}", key.start_mark)

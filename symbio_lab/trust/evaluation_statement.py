@@ -1,53 +1,35 @@
-"""A signed evaluation: what somebody measured about one exact version of a patch.
+"""A signed evaluation: what somebody measured about one exact version of a patch, and what several say together.
 
 Rules:
-    1. The subject is the digest of the patch's *payload*, so an evaluation cannot move to another version.
-    2. Rates are integers in parts per million, with n; the digests of the data splits used are named.
-    3. An evaluation that touches a split by which healers are judged here is leaky and refused: it would tell a
+    1. The figures and their schemas are in ``evaluation_payload``; here they are signed, opened and counted.
+    2. An evaluation that touches a split by which healers are judged here is leaky and refused: it would tell a
        marketplace search the answers.
-    4. It is a claim by its signer. It raises the trust level of a patch; it never replaces the gate.
-
-Predicate type: ``https://symbio-lab.dev/attestations/evaluation/v1``.
+    3. It is a claim by its signer. It raises the trust level of a patch; it never replaces the gate.
+    4. A key has one vote, its newest statement; the publisher's own key has none. What the publisher signed about
+       his own patch is a claim, held against what the others measured (``claim_checks``).
+    5. A statement disputes when a figure that the publisher claims lies on the bad side of its interval; it confirms
+       when one is borne out and none is disputed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from symbio_lab.errors import TrustError
+from symbio_lab.records import ClaimedMetric
+from symbio_lab.trust.claim_checks import check_claims, verdict_of
 from symbio_lab.trust.envelope import open_envelope, sign_envelope
+from symbio_lab.trust.evaluation_payload import COUNTED_SCHEMA as COUNTED_SCHEMA
+from symbio_lab.trust.evaluation_payload import EVALUATION_SCHEMA as EVALUATION_SCHEMA
+from symbio_lab.trust.evaluation_payload import EVALUATION_TYPE as EVALUATION_TYPE
+from symbio_lab.trust.evaluation_payload import PPM as PPM
+from symbio_lab.trust.evaluation_payload import EvaluationStatement as EvaluationStatement
+from symbio_lab.trust.evaluation_payload import MeasuredRate as MeasuredRate
+from symbio_lab.trust.evaluation_payload import compose_evaluation, payload_to_evaluation
+from symbio_lab.trust.evaluation_payload import evaluation_to_payload as evaluation_to_payload
 from symbio_lab.trust.keys import PublicKey, SigningKey
-from symbio_lab.trust.naming import check_patch_id
-from symbio_lab.trust.statement import read_statement, write_statement
-from symbio_lab.trust.strict_fields import digest_set, hex_digest, integer, refuse, take, text, utc_time
-
-EVALUATION_TYPE = "https://symbio-lab.dev/attestations/evaluation/v1"
-EVALUATION_SCHEMA = 1
-PPM = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationStatement:
-    """One evaluator's figures for one version of a patch."""
-
-    patch_id: str
-    patch_digest: str
-    """SHA-256 of the patch's payload, 64 hex."""
-    keyid: str
-    """Evaluator, 64 hex."""
-    base_digest: str
-    suite_digest: str
-    """Content digest of the failure suite, 64 hex."""
-    n: int
-    """Number of samples."""
-    before_ppm: int
-    """Accuracy of the base, in parts per million."""
-    after_ppm: int
-    """Accuracy of the patched model, in parts per million."""
-    issued: str
-    splits: Mapping[str, str] = field(default_factory=dict)
-    """Split name -> content digest of its samples, for every split that was read."""
+from symbio_lab.trust.strict_fields import refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,48 +40,10 @@ class EvaluationTally:
     num_worsening: int = 0
     refused: tuple[str, ...] = ()
     """Trust codes of statements that were not counted, in the order given."""
-
-
-def evaluation_to_payload(statement: EvaluationStatement) -> bytes:
-    """Return the payload bytes that are signed for ``statement``.
-
-    Raises:
-        TrustError: ``bad_manifest`` or ``unsafe_name``: the statement does not follow the schema.
-    """
-    payload = _compose(statement)
-    payload_to_evaluation(payload)
-    return payload
-
-
-def payload_to_evaluation(payload: bytes) -> EvaluationStatement:
-    """Return the statement in ``payload``, read strictly.
-
-    Raises:
-        TrustError: ``bad_manifest``, ``duplicate_key`` or ``unsafe_name``.
-    """
-    subjects, predicate = read_statement(payload, EVALUATION_TYPE)
-    if len(subjects) != 1:
-        raise refuse("subject", "an evaluation is about exactly one patch")
-    schema, evaluator, base, suite, n, before, after, splits, issued = take(
-        predicate, "predicate", "schema", "evaluator", "base", "suite", "n", "beforePpm", "afterPpm", "splits", "issued"
-    )
-    integer(schema, "schema", EVALUATION_SCHEMA, EVALUATION_SCHEMA)
-    (keyid,) = take(evaluator, "evaluator", "keyid")
-    if not isinstance(splits, dict) or not 1 <= len(splits) <= 64:
-        raise refuse("splits", "the data splits that were read must be named")
-    ((patch_id, digest),) = subjects.items()
-    return EvaluationStatement(
-        patch_id=check_patch_id(patch_id),
-        patch_digest=digest,
-        keyid=hex_digest(keyid, "evaluator.keyid"),
-        base_digest=digest_set(base, "base"),
-        suite_digest=digest_set(suite, "suite"),
-        n=integer(n, "n", 1, 1 << 50),
-        before_ppm=integer(before, "beforePpm", 0, PPM),
-        after_ppm=integer(after, "afterPpm", 0, PPM),
-        issued=utc_time(issued, "issued"),
-        splits={text(name, "splits"): digest_set(value, f"splits.{name}") for name, value in splits.items()},
-    )
+    num_disputing: int = 0
+    """Evaluators who measured clearly less than the publisher claims."""
+    num_confirming: int = 0
+    """Evaluators who bear out a claim and dispute none."""
 
 
 def sign_evaluation(statement: EvaluationStatement, key: SigningKey) -> bytes:
@@ -152,8 +96,9 @@ def tally_evaluations(
     base_digest: str,
     publisher_hex: str,
     judging_digests: Collection[str] = (),
+    claims: Iterable[ClaimedMetric] = (),
 ) -> EvaluationTally:
-    """Return how many distinct evaluators saw the patch improve or worsen its base.
+    """Return how many distinct evaluators saw the patch improve or worsen its base, and bear out or dispute its claims.
 
     Args:
         evaluations: envelope files, unverified.
@@ -162,6 +107,7 @@ def tally_evaluations(
         base_digest: base model that they must have used.
         publisher_hex: public key of the patch's publisher.
         judging_digests: see ``refuse_leaky``.
+        claims: what the publisher's manifest claims; his own signed evaluations are claims without being named.
     """
     counted, refused = counted_evaluations(
         evaluations,
@@ -171,8 +117,43 @@ def tally_evaluations(
         publisher_hex=publisher_hex,
         judging_digests=judging_digests,
     )
+    own = own_evaluation(evaluations, patch_digest=patch_digest, base_digest=base_digest, publisher_hex=publisher_hex)
+    claimed = tuple(claims)
     votes = [statement.after_ppm - statement.before_ppm for statement in counted]
-    return EvaluationTally(sum(v > 0 for v in votes), sum(v < 0 for v in votes), refused)
+    verdicts = [verdict_of(check_claims(statement, claimed, own)) for statement in counted]
+    return EvaluationTally(
+        sum(v > 0 for v in votes),
+        sum(v < 0 for v in votes),
+        refused,
+        num_disputing=verdicts.count("disputed"),
+        num_confirming=verdicts.count("confirmed"),
+    )
+
+
+def own_evaluation(
+    evaluations: Iterable[bytes], *, patch_digest: str, base_digest: str, publisher_hex: str
+) -> EvaluationStatement | None:
+    """Return the newest evaluation that the publisher signed about his own patch: a claim, never a vote; None if none.
+
+    Args:
+        evaluations: envelope files, unverified.
+        patch_digest: payload digest that the statement must be about.
+        base_digest: base model that it must have used.
+        publisher_hex: public key of the patch's publisher; empty finds nothing.
+    """
+    if not publisher_hex:
+        return None
+    key = PublicKey(publisher_hex)
+    newest: EvaluationStatement | None = None
+    for data in evaluations:
+        try:
+            statement = open_evaluation(data, {key.keyid: key})
+        except TrustError:
+            continue
+        is_it = statement.patch_digest == patch_digest and statement.base_digest == base_digest
+        if is_it and (newest is None or is_newer(statement, newest)):
+            newest = statement
+    return newest
 
 
 def counted_evaluations(
@@ -211,26 +192,11 @@ def counted_evaluations(
             refused.append("wrong_patch")
         elif public_hex == publisher_hex:
             refused.append("unknown_key")
-        elif public_hex not in newest or _age(statement) > _age(newest[public_hex]):
+        elif public_hex not in newest or is_newer(statement, newest[public_hex]):
             newest[public_hex] = statement
     return tuple(newest.values()), tuple(refused)
 
 
-def _age(statement: EvaluationStatement) -> tuple[str, bytes]:
-    # Equal times fall back to the bytes, so that the order of files on disk never decides.
-    return statement.issued, _compose(statement)
-
-
-def _compose(statement: EvaluationStatement) -> bytes:
-    predicate = {
-        "schema": EVALUATION_SCHEMA,
-        "evaluator": {"keyid": statement.keyid},
-        "base": {"sha256": statement.base_digest},
-        "suite": {"sha256": statement.suite_digest},
-        "n": statement.n,
-        "beforePpm": statement.before_ppm,
-        "afterPpm": statement.after_ppm,
-        "splits": {name: {"sha256": digest} for name, digest in statement.splits.items()},
-        "issued": statement.issued,
-    }
-    return write_statement({statement.patch_id: statement.patch_digest}, EVALUATION_TYPE, predicate)
+def is_newer(statement: EvaluationStatement, known: EvaluationStatement) -> bool:
+    """Return whether ``statement`` replaces ``known``; of equal times the greater bytes do, wherever they were read."""
+    return (statement.issued, compose_evaluation(statement)) > (known.issued, compose_evaluation(known))

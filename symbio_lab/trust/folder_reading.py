@@ -89,13 +89,14 @@ def read_file(folder: Path, name: str, max_bytes: int) -> bytes:
                 raise TrustError("unsafe_name", f"{name} is a link or not a plain file")
             if status.st_size > max_bytes:
                 raise TrustError("too_large", f"{name} has {status.st_size} bytes, more than {max_bytes}")
-            data = handle.read(max_bytes + 1)
+            # Python sets aside what it is told to read: no more than the file has.
+            data = handle.read(min(max_bytes, status.st_size) + 1)
     except FileNotFoundError as error:
         raise TrustError("missing_file", f"{name} is missing") from error
     except OSError as error:
         if error.errno == errno.ELOOP:  # it became a link after the listing
             raise TrustError("unsafe_name", f"{name} is a link") from error
         raise StorageError(f"cannot read {name}: {error.strerror or error}") from error
-    if len(data) > max_bytes:
-        raise TrustError("too_large", f"{name} grew beyond {max_bytes} bytes while it was read")
+    if len(data) > min(max_bytes, status.st_size):
+        raise TrustError("too_large", f"{name} grew beyond {status.st_size} bytes while it was read")
     return data

@@ -3,7 +3,8 @@
 Rules:
     1. A keyid is the SHA-256 of the canonical JSON of the public key, as securesystemslib computes it.
     2. A public key must be a valid point of the prime-order group; low-order points verify forged signatures.
-    3. A private key is written with mode 0600, whole or not at all, and never shown by ``repr``.
+    3. A private key is written with mode 0600, whole or not at all, and never shown by ``repr``; ``key_storage``
+       has the formats of its file.
 
 Example:
     >>> keyid_of(SigningKey.from_seed(bytes([1]) * 32).public_hex)[:16]
@@ -21,8 +22,11 @@ import logging
 import os
 import secrets
 import stat
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from nacl.bindings import (
     crypto_core_ed25519_is_valid_point,
@@ -35,12 +39,24 @@ from nacl.signing import SigningKey as _SodiumSigningKey
 from nacl.signing import VerifyKey
 
 from symbio_lab.codec import read_json, write_atomic
-from symbio_lab.errors import StorageError, TrustError
+from symbio_lab.errors import TrustError
 from symbio_lab.records import canonical_json
+from symbio_lab.trust.key_storage import (
+    KEYRING_SCHEMA,
+    PLAIN_SCHEMA,
+    SEALED_SCHEMA,
+    Passphrase,
+    Protection,
+    create_private,
+    environment_passphrase,
+    key_bytes,
+    open_sealed,
+    plain_fields,
+    take_from_keyring,
+    write_private,
+)
 
 logger = logging.getLogger(__name__)
-
-KEY_FILE_SCHEMA = 1
 
 
 def keyid_of(public_hex: str) -> str:
@@ -53,6 +69,11 @@ def keyid_of(public_hex: str) -> str:
     return hashlib.sha256(
         canonical_json({"keytype": "ed25519", "keyval": {"public": public_hex}, "scheme": "ed25519"})
     ).hexdigest()
+
+
+@lru_cache(maxsize=1024)
+def _is_point(public: bytes) -> bool:
+    return bool(crypto_core_ed25519_is_valid_point(public))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +89,7 @@ class PublicKey:
         Raises:
             TrustError: ``bad_key``: not hex, or not a valid point of the group.
         """
-        if not crypto_core_ed25519_is_valid_point(_public_bytes(self.public_hex)):
+        if not _is_point(_public_bytes(self.public_hex)):
             raise TrustError("bad_key", f"{self.public_hex[:16]}... is not a valid Ed25519 point")
 
     @property
@@ -141,64 +162,112 @@ class SigningKey:
         return f"SigningKey(keyid={self.keyid[:16]}...)"
 
 
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """A key file as it can be read without its secret."""
+
+    public_hex: str
+    """Public half as stated, checked to be a valid point."""
+    protection: Protection
+    """``none``, ``passphrase`` or ``keyring``."""
+    fields: Mapping[str, Any] = field(repr=False)
+    """The whole file."""
+
+    @property
+    def keyid(self) -> str:
+        """Keyid, 64 hex characters."""
+        return keyid_of(self.public_hex)
+
+
 def save_key(path: Path, key: SigningKey) -> None:
-    """Write ``key`` to ``path`` with mode 0600, whole or not at all.
+    """Write ``key`` to ``path`` in the clear with mode 0600, whole or not at all.
 
     Raises:
         StorageError: disk full or no permission.
     """
-    write_atomic(path, lambda temporary: _write_private(temporary, _key_bytes(key)))
+    write_key_file(path, plain_fields(key.seed, key.public_hex))
 
 
-def load_key(path: Path) -> SigningKey:
-    """Return the key that ``save_key`` wrote.
+def write_key_file(path: Path, fields: Mapping[str, Any]) -> None:
+    """Write a key file of any format with mode 0600, in place of the one that is there.
+
+    Raises:
+        StorageError: disk full or no permission.
+    """
+    write_atomic(path, lambda temporary: write_private(temporary, key_bytes(fields)))
+
+
+def read_key_file(path: Path) -> KeyFile:
+    """Return what a key file says without its secret: enough to enrol the key.
 
     Raises:
         StorageError: the file cannot be read.
         DataError: the file is not JSON.
-        TrustError: ``bad_key``: the file is JSON but not a key, or its halves do not belong together.
+        TrustError: ``bad_key``: the file is JSON but not a key.
     """
     value = read_json(path)
-    if not isinstance(value, dict) or value.get("schema") != KEY_FILE_SCHEMA or value.get("keytype") != "ed25519":
-        raise TrustError("bad_key", f"{path.name} is not a symbio_lab key file (schema {KEY_FILE_SCHEMA})")
-    try:
-        key = SigningKey(bytes.fromhex(value.get("seed", "")))
-    except (ValueError, TypeError) as error:
-        raise TrustError("bad_key", f"{path.name} holds no hex seed") from error
-    if key.public_hex != value.get("public"):
+    protections: dict[int, Protection] = {
+        PLAIN_SCHEMA: "none",
+        SEALED_SCHEMA: "passphrase",
+        KEYRING_SCHEMA: "keyring",
+    }
+    schema = value.get("schema") if isinstance(value, dict) else None
+    if type(schema) is not int or schema not in protections or value.get("keytype") != "ed25519":
+        known = ", ".join(map(str, protections))
+        raise TrustError("bad_key", f"{path.name} is not a symbio_lab key file (schema {known})")
+    public = PublicKey(value.get("public", ""))
+    return KeyFile(public.public_hex, protections[schema], value)
+
+
+def load_key(path: Path, passphrase: Passphrase | None = None) -> SigningKey:
+    """Return the key in a key file of any format.
+
+    Args:
+        path: the key file.
+        passphrase: asked if the file is encrypted; None takes ``SYMBIO_LAB_KEY_PASSPHRASE``.
+
+    Raises:
+        StorageError: the file or the system's keyring cannot be read.
+        DataError: the file is not JSON, or it is encrypted and there is no passphrase.
+        TrustError: ``bad_key``: not a key, a wrong passphrase, or its halves do not belong together.
+        MissingExtraError: the key is in the keyring and that package is not installed.
+    """
+    found, name = read_key_file(path), path.stem
+    if found.protection == "passphrase":
+        seed = open_sealed(found.fields, passphrase or environment_passphrase, name)
+    elif found.protection == "keyring":
+        seed = take_from_keyring(found.public_hex, name)
+    else:
+        try:
+            seed = bytes.fromhex(found.fields.get("seed", ""))
+        except (ValueError, TypeError) as error:
+            raise TrustError("bad_key", f"{path.name} holds no hex seed") from error
+    key = SigningKey(seed)
+    if key.public_hex != found.public_hex:
         raise TrustError("bad_key", f"the two halves of the key in {path.name} do not belong together")
-    if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
+    if found.protection != "keyring" and _others_can_read(path):
         logger.warning("the private key %s can be read by other users; run: chmod 600", path.name)
     return key
 
 
-def load_or_create_key(path: Path) -> SigningKey:
-    """Return the key at ``path``, making it first if there is none.
+def load_or_create_key(path: Path, passphrase: Passphrase | None = None) -> SigningKey:
+    """Return the key at ``path``, making it first, in the clear, if there is none.
 
     Two processes that race get the same key: the first one to link its file into place wins.
 
+    Args:
+        path: the key file.
+        passphrase: as ``load_key``.
+
     Raises:
         StorageError: the file cannot be read or written.
+        DataError: the file is encrypted and there is no passphrase.
         TrustError: ``bad_key``: the file is not a key.
     """
-    if path.exists():
-        return load_key(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_private(temporary, _key_bytes(SigningKey.generate()))
-        try:
-            # A hard link fails when the target exists; a rename would overwrite the winner's key.
-            os.link(temporary, path)
-        except FileExistsError:
-            pass
-        except OSError:
-            os.replace(temporary, path)
-    except OSError as error:
-        raise StorageError(f"cannot write {path.name}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return load_key(path)
+    if not path.exists():
+        key = SigningKey.generate()
+        create_private(path, key_bytes(plain_fields(key.seed, key.public_hex)))
+    return load_key(path, passphrase)
 
 
 def _public_bytes(public_hex: str) -> bytes:
@@ -211,13 +280,8 @@ def _public_bytes(public_hex: str) -> bytes:
     return raw
 
 
-def _key_bytes(key: SigningKey) -> bytes:
-    value = {"keytype": "ed25519", "public": key.public_hex, "schema": KEY_FILE_SCHEMA, "seed": key.seed.hex()}
-    return canonical_json(value) + b"\n"
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    """Write ``data`` to a file that is private from its first byte on."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-    with os.fdopen(descriptor, "wb") as handle:
-        handle.write(data)
+def _others_can_read(path: Path) -> bool:
+    try:
+        return os.name == "posix" and bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
+    except OSError:
+        return False  # moved away since it was read

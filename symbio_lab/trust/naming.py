@@ -62,12 +62,23 @@ def check_patch_id(patch_id: object) -> str:
         TrustError: ``unsafe_name``.
     """
     parts = patch_id.split("/") if isinstance(patch_id, str) else []
-    safe = len(parts) == 2 and all(
-        _OWNER.fullmatch(part) and not part.endswith(".") and ".." not in part for part in parts
-    )
-    if not safe or any(part.split(".")[0].lower() in _RESERVED for part in parts):
+    if len(parts) != 2 or not all(map(_is_owner, parts)):
         raise TrustError("unsafe_name", f"{patch_id!r:.80} is not a patch id; write namespace/name")
     return str(patch_id)
+
+
+def check_namespace_name(namespace: object) -> str:
+    """Return ``namespace`` if it can stand before the stroke of a patch id.
+
+    Raises:
+        TrustError: ``unsafe_name``.
+
+    >>> check_namespace_name("partner-lab")
+    'partner-lab'
+    """
+    if not isinstance(namespace, str) or not _is_owner(namespace):
+        raise TrustError("unsafe_name", f"{namespace!r:.80} is no namespace")
+    return namespace
 
 
 def split_ref(ref: str) -> tuple[str, str, int | None]:
@@ -105,3 +116,9 @@ def check_module_names(names: Iterable[object]) -> tuple[str, ...]:
     if listed != sorted(set(listed)):
         raise TrustError("bad_manifest", "module names are not sorted and unique")
     return tuple(listed)
+
+
+def _is_owner(part: str) -> bool:
+    if not _OWNER.fullmatch(part) or part.endswith(".") or ".." in part:
+        return False
+    return part.split(".")[0].lower() not in _RESERVED

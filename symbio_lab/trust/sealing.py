@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -161,7 +161,14 @@ def seal_patch(
     return seal_files(store, manifest, files, key)
 
 
-def seal_files(store: Path, manifest: PatchManifest, files: Mapping[str, bytes], key: SigningKey | None) -> Patch:
+def seal_files(
+    store: Path,
+    manifest: PatchManifest,
+    files: Mapping[str, bytes],
+    key: SigningKey | None,
+    *,
+    front_matter: Callable[[PatchManifest], str] | None = None,
+) -> Patch:
     """Return tensors and config that already exist as bytes as a signed patch in ``store``.
 
     The card is written anew from the manifest; ``files`` and ``keyid`` of the manifest are filled in here.
@@ -171,6 +178,7 @@ def seal_files(store: Path, manifest: PatchManifest, files: Mapping[str, bytes],
         manifest: everything but files and keyid.
         files: bytes by name, without the card.
         key: publisher's key; None signs with the process key and gives the level ``self``.
+        front_matter: what a market wants before the card, from the manifest; None writes the card alone.
 
     Raises:
         TrustError: the bytes or the manifest break a rule that a verifier would enforce.
@@ -178,7 +186,8 @@ def seal_files(store: Path, manifest: PatchManifest, files: Mapping[str, bytes],
     """
     signer = key or process_key()
     manifest = replace(manifest, keyid=signer.keyid)
-    complete = {**files, CARD_NAME: card_markdown(manifest).encode("utf-8")}
+    head = front_matter(manifest) if front_matter is not None else ""
+    complete = {**files, CARD_NAME: (head + card_markdown(manifest)).encode("utf-8")}
     entries = tuple(FileEntry(name, hashlib.sha256(data).hexdigest(), len(data)) for name, data in complete.items())
     manifest = replace(manifest, files=tuple(sorted(entries, key=lambda entry: entry.name)))
     payload = manifest_to_payload(manifest)
@@ -188,13 +197,21 @@ def seal_files(store: Path, manifest: PatchManifest, files: Mapping[str, bytes],
     return Patch(manifest, root, digest, SELF_LEVEL if key is None else "signed")
 
 
-def reseal_patch(store: Path, patch: Patch, key: SigningKey, **changes: Any) -> Patch:
+def reseal_patch(
+    store: Path,
+    patch: Patch,
+    key: SigningKey,
+    *,
+    front_matter: Callable[[PatchManifest], str] | None = None,
+    **changes: Any,
+) -> Patch:
     """Return ``patch`` signed by ``key`` with some fields of its manifest changed (a new payload, a new digest).
 
     Args:
         store: folder of verified patches.
         patch: verified patch; its files are hashed again.
         key: publisher's key.
+        front_matter: see ``seal_files``.
         changes: fields of ``PatchManifest`` to replace, such as ``patch_id``, ``version``, ``issued``.
 
     Raises:
@@ -202,7 +219,7 @@ def reseal_patch(store: Path, patch: Patch, key: SigningKey, **changes: Any) -> 
         StorageError: the store cannot be written.
     """
     files = {name: data for name, data in reopen(patch).items() if name != CARD_NAME}
-    return seal_files(store, replace(patch.manifest, **changes), files, key)
+    return seal_files(store, replace(patch.manifest, **changes), files, key, front_matter=front_matter)
 
 
 def _as_array(values: Any, dtype: str, what: str) -> NDArray[Any]:

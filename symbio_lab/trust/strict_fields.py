@@ -51,6 +51,8 @@ def text(value: Any, where: str, limit: int = 200) -> str:
     """
     if not isinstance(value, str) or len(value) > limit:
         raise refuse(where, f"not text of at most {limit} characters")
+    if value.isascii() and value.isprintable():
+        return value
     if not unicodedata.is_normalized("NFC", value):
         raise refuse(where, "text is not in Unicode normal form C")
     for character in value:

@@ -237,7 +237,7 @@ def test_stolen_name_with_another_enrolled_key(market: Market) -> None:
     market.publish()
     assert market.code() == "accepted"
     market.publish(version=2, key=MALLORY)
-    assert market.code() == "wrong_patch"
+    assert market.code() == "name_taken"
 
 
 def test_namespace_of_another_publisher(market: Market) -> None:
@@ -245,7 +245,7 @@ def test_namespace_of_another_publisher(market: Market) -> None:
         PublisherKey(ALICE.public_hex, "alice", known=True, namespaces=("alice",)),
     )
     market.publish(key=MALLORY)
-    assert market.code() == "wrong_patch"
+    assert market.code() == "name_taken"
 
 
 def test_typosquat_earns_no_level(market: Market) -> None:
@@ -259,6 +259,8 @@ def test_revoked_publisher_comes_back_under_a_new_key(market: Market) -> None:
     assert market.code() == "accepted"
     market.policy = market.policy.revoke(ALICE.keyid).enrol(PublisherKey(EVE.public_hex, "alice, new key"))
     market.publish(version=2, key=EVE)
+    assert market.code() == "name_taken"
+    market.policy = market.policy.succeed(ALICE.keyid, EVE.public_hex)
     assert market.code() == "accepted"
 
 

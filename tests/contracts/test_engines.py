@@ -152,7 +152,8 @@ def test_cancelling_stops_what_runs(engine: Engine, tmp_path: Path) -> None:
     begun = time.monotonic()
     done = run_sweep(plan, engine=engine)
     stopper.join()
-    assert time.monotonic() - begun < 50
+    # Four runs of 60 s, two at once: 120 s without the cancelling.
+    assert time.monotonic() - begun < 100
     assert not done.finished
     assert {record.failure for record in done.failed} == {"cancelled"}, done.failed
 

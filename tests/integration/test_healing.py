@@ -244,3 +244,16 @@ def test_the_process_key_cannot_contribute(case: Case, tmp_path: Path) -> None:
     with pytest.raises(TrustError) as caught:
         case.heal(tmp_path, case.poor, contributing=Contributing(overlay, process_key(), "healer", "shades"))
     assert caught.value.code == "level_too_low"
+
+
+def test_a_description_that_repeats_a_failure_stays_here(case: Case, tmp_path: Path) -> None:
+    """The model is healed all the same; nothing is published, and the outcome says why without repeating the text."""
+    text = case.task.repair[0].text
+    told = replace(case.task, description=f"Requests such as: {text}, please, and {text} are answered wrongly")
+    healed = case.heal(tmp_path, case.poor, task=told, strategy="surgery_only")
+    assert healed.outcome.status == "healed"
+    assert healed.outcome.contributed is None
+    assert not list((tmp_path / "overlay").rglob("*.safetensors"))
+    (refusal,) = [a for a in healed.outcome.attempts if a.ref == "contribute"]
+    assert (refusal.status, refusal.code) == ("refused", "private_data")
+    assert text not in refusal.detail

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import HfApi, constants
 
 from symbio_lab.cli import market_search
 from symbio_lab.codec import write_json
 from symbio_lab.scenarios.catalogue import scenario_recipe
 from symbio_lab.scenarios.population import scenario_key
+from symbio_lab.testing.loopback_hub import LoopbackHub
 from symbio_lab.trust.envelope import ENVELOPE_NAME
 from symbio_lab.trust.keys import SigningKey
 from tests.attacks.market_simulator import ALICE, BASE, EVE, Market
@@ -245,5 +248,108 @@ def test_what_cannot_be_published(symbio: Any, stranger: Market, tmp_path: Path)
     assert symbio("market", "publish", "nothing", *mine).json["error"] == "not_found"
     assert symbio("market", "publish", "f" * 64, *mine).json["error"] == "not_found"
     taken = symbio("market", "publish", stranger.folder("alice/travel"), "--market", stranger.transport.path, *key)
-    assert (taken.code, "error[wrong_patch]" in taken.err) == (3, True)
+    assert (taken.code, "error[name_taken]" in taken.err) == (3, True)
     assert not (tmp_path / "mine").exists()
+
+
+TOKENS = {"alice": "hf_alice-secret", "bob": "hf_bob-secret"}
+uploads = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw:DeprecationWarning")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """A Hub that HF_ENDPOINT names, with alice's token in HF_TOKEN."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    with LoopbackHub(tmp_path / "hub", users=TOKENS, orgs={}) as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.endpoint)
+        monkeypatch.setenv("HF_TOKEN", TOKENS["alice"])
+        yield running
+
+
+@uploads
+def test_a_hub_is_a_market_like_any_other(symbio: Any, stranger: Market, hub: LoopbackHub, tmp_home: Path) -> None:
+    key = ("--key", ALICE.public_hex)
+    done = symbio(
+        "market",
+        "publish",
+        stranger.folder("alice/travel"),
+        "--market",
+        "hf://alice",
+        "--as",
+        "alice/mine",
+        *key,
+        "--json",
+    )
+    assert done.code == 0
+    assert (done.json["id"], done.json["market"], done.json["pull_request"]) == ("alice/mine@1", "hf://alice", None)
+    again = symbio("market", "publish", done.json["digest"], "--market", "hf://alice", "--as", "alice/mine")
+    assert "published alice/mine@2 to hf://alice" in again.out
+
+    (row,) = symbio("market", "list", "--market", "hf://alice", "--json").json
+    assert (row["id"], row["version"], row["verified"]) == ("alice/mine", 2, True)
+    assert row["path"] == f"{hub.endpoint}/alice/mine"
+    (hit,) = symbio("market", "search", "flight booking", "--market", "hf://", "--json").json
+    assert (hit["id"], hit["verified"]) == ("alice/mine", True)
+    for address, count in (("hf://alice", 1), ("hf://alice/mine", 2)):
+        ran = symbio("market", "verify", address, "--json")
+        assert (ran.code, ran.json["num_accepted"]) == (0, count)
+
+    installed = symbio("market", "install", "alice/mine@2", "--market", "hf://alice", "--base", BASE, "--json")
+    assert installed.code == 0
+    assert (tmp_home / "patches" / installed.json["digest"] / ENVELOPE_NAME).is_file()
+    missing = symbio("market", "install", "alice/other", "--market", "hf://alice", "--json")
+    assert (missing.code, missing.json["error"]) == (2, "not_found")
+    older = symbio("market", "install", "alice/mine@1", "--market", "hf://", "--json")
+    assert (older.code, older.json["error"]) == (3, "rollback")  # one memory for all addresses of a Hub
+
+
+@uploads
+def test_what_lies_on_a_hub_is_refused_by_the_same_codes(
+    symbio: Any, stranger: Market, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ("--key", ALICE.public_hex)
+    place = ("--market", "hf://alice", "--as", "alice/mine")
+    assert symbio("market", "publish", stranger.folder("alice/travel"), *place, *key).code == 0
+    hub.tamper("alice/mine", "run.py", b"print()")
+    ran = symbio("market", "verify", "hf://alice")
+    assert ran.code == 3
+    assert ran.out.startswith("refused forbidden_file  alice/mine")
+    refused = symbio("market", "install", "alice/mine", "--market", "hf://alice", "--json")
+    assert (refused.code, refused.json["error"]) == (3, "forbidden_file")
+    empty = symbio("market", "verify", "hf://bob", "--json")
+    assert (empty.code, empty.json["error"]) == (2, "not_found")
+    nothing = symbio("market", "list", "--market", "hf://alice/nothing", "--json")
+    assert (nothing.code, nothing.json["error"]) == (2, "not_found")
+    odd = symbio("market", "list", "--market", "hf://alice/a/b/c", "--json")
+    assert (odd.code, odd.json["error"]) == (2, "bad_config")
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.example.org")
+    plain = symbio("market", "list", "--market", "hf://alice", "--json")
+    assert (plain.code, plain.json["error"]) == (2, "bad_config")
+
+
+@uploads
+def test_without_the_right_a_pull_request_is_opened(
+    symbio: Any, stranger: Market, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ("--key", ALICE.public_hex)
+    place = ("--market", "hf://alice", "--as", "alice/mine")
+    assert symbio("market", "publish", stranger.folder("alice/travel"), *place, *key).code == 0
+    own = symbio("market", "publish", stranger.folder("alice/travel"), *place, *key, "--pull-request")
+    assert own.out.startswith(f"proposed alice/mine@2 to hf://alice: {hub.endpoint}/alice/mine/discussions/1")
+    monkeypatch.setenv("HF_TOKEN", TOKENS["bob"])
+    ran = symbio("market", "publish", stranger.folder("alice/travel"), *place, *key, "--json")
+    assert ran.code == 0
+    assert "/discussions/" in ran.json["pull_request"]
+    assert not [text for text in (ran.out, ran.err) for token in TOKENS.values() if token in text]
+    assert "no right to write to alice/mine" in ran.err
+    foreign = symbio("market", "publish", stranger.folder("alice/travel"), "--market", "hf://alice", *key, "--json")
+    assert (foreign.code, foreign.json["error"]) == (2, "bad_config")  # a new name in somebody else's namespace
+    monkeypatch.delenv("HF_TOKEN")
+    nobody = symbio("market", "publish", stranger.folder("alice/travel"), *place, *key, "--json")
+    assert (nobody.code, nobody.json["error"]) == (2, "bad_config")
+    assert "HF_TOKEN" in nobody.json["hint"]
+    folder = symbio("market", "publish", stranger.folder("alice/travel"), "--market", "here", *key, "--pull-request")
+    assert (folder.code, "no pull requests" in folder.err) == (2, True)
+    commits = HfApi(endpoint=hub.endpoint, token=TOKENS["alice"]).list_repo_commits("alice/mine")
+    assert len(commits) == 2

@@ -74,7 +74,9 @@ def test_a_missing_file_is_refused_by_name(stored) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"not gzip", gzip.compress(b"{broken\n"), gzip.compress(b"[1]\n"), gzip.compress(b"\xff\n")]
+    "content",
+    [b"not gzip", gzip.compress(b"{broken\n"), gzip.compress(b"[1]\n"), gzip.compress(b"\xff\n")],
+    ids=["not gzip", "not JSON", "no object", "not UTF-8"],  # gzip writes the time into what it makes
 )
 def test_a_damaged_file_without_a_manifest_is_refused(
     content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -171,7 +171,7 @@ def test_a_name_belongs_to_its_key(market: Market) -> None:
     own = seal(market.root / "own", key=None)
     with pytest.raises(TrustError) as refused:
         publish(market, own, EVE)
-    assert refused.value.code == "wrong_patch"
+    assert refused.value.code == "name_taken"
     assert snapshot_digest(market.transport) == named
 
 

@@ -124,3 +124,10 @@ def test_every_sweep_of_the_repository_can_be_run(path: Path) -> None:
         plan.check()
     assert spec.primary_metric == "deployed_net_gain_pp"
     assert {arm for pair in spec.contrasts for arm in pair} <= set(spec.parameters["strategies"])
+
+
+def test_a_key_that_is_no_text_is_a_problem_like_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text("{a: 1, [b, c]: 2}\n")
+    with pytest.raises(ConfigError, match="a key must be plain text"):
+        load_spec(path)

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from symbio_lab.errors import TrustError
-from symbio_lab.records import Patch
+from symbio_lab.records import ClaimedMetric, Patch
+from symbio_lab.trust.evaluation_payload import is_repeatable, ppm_of
 from symbio_lab.trust.evaluation_statement import (
     EvaluationStatement,
+    MeasuredRate,
     evaluation_to_payload,
     open_evaluation,
     payload_to_evaluation,
@@ -126,3 +130,157 @@ def test_a_market_with_evaluations_reaches_the_level(tmp_path: Path) -> None:
     patch, _ = market.fetch("mallory/travel")
     assert patch is not None
     assert patch.level == "evaluated"
+
+
+# --------------------------------------------------------------------------------- schema 2, claims, old files
+
+FIXTURES = Path(__file__).parent / "fixtures" / "statements"
+
+
+def counted(patch: Patch, key: SigningKey = BOB, **changes: Any) -> EvaluationStatement:
+    """An evaluation of schema 2: 104 of 120 failures fixed, 4 of 80 right answers broken."""
+    honest = statement(
+        patch,
+        key,
+        schema=2,
+        seeds=(0,),
+        passed_before=80,
+        passed_after=180,
+        environment="e" * 64,
+        judge="label",
+        measures=(MeasuredRate("fix_rate", 104, 120), MeasuredRate("negative_flip_rate", 4, 80)),
+    )
+    return replace(honest, **changes)
+
+
+def test_schema_2_round_trip(patch: Patch) -> None:
+    said = counted(patch)
+    assert payload_to_evaluation(evaluation_to_payload(said)) == said
+    assert open_evaluation(sign_evaluation(said, BOB), POLICY.evaluators) == said
+    assert is_repeatable(said)
+    assert not is_repeatable(replace(said, judge="person"))
+
+
+def test_statements_of_both_schemas_that_were_written_before_still_load() -> None:
+    old = open_evaluation((FIXTURES / "evaluation-1.dsse.json").read_bytes(), POLICY.evaluators)
+    assert (old.schema, old.n, old.before_ppm, old.after_ppm, old.measures) == (1, 200, 400_000, 900_000, ())
+    assert is_repeatable(old)
+    new = open_evaluation((FIXTURES / "evaluation-2.dsse.json").read_bytes(), POLICY.evaluators)
+    assert (new.schema, new.runs, new.seeds, new.passed_after, new.judge) == (2, 1, (0,), 180, "label")
+    for name, said in (("evaluation-1", old), ("evaluation-2", new)):
+        # Signatures are deterministic: the same statement gives the same file for ever.
+        assert sign_evaluation(said, BOB) == (FIXTURES / f"{name}.dsse.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"runs": 0},
+        {"runs": 2},  # one seed for two runs
+        {"seeds": (0, 0), "runs": 2},
+        {"passed_before": 79},  # beforePpm says otherwise
+        {"passed_after": 201},
+        {"environment": ""},
+        {"judge": "me"},
+        {"measures": (MeasuredRate("fix_rate", 2, 1),)},
+        {"measures": (MeasuredRate("fix_rate", 0, 0),)},
+        {"measures": (MeasuredRate("b", 1, 1), MeasuredRate("a", 1, 1))},
+        {"measures": (MeasuredRate("a", 1, 1), MeasuredRate("a", 1, 1))},
+        {"schema": 1},  # would silently drop what schema 1 does not have
+        {"schema": 3},
+    ],
+)
+def test_schema_2_is_read_strictly(patch: Patch, change: dict[str, Any]) -> None:
+    with pytest.raises(TrustError) as refused:
+        sign_evaluation(counted(patch, **change), BOB)
+    assert refused.value.code == "bad_manifest"
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_every_statement_survives_its_payload(data: st.DataObject) -> None:
+    n, runs = data.draw(st.integers(1, 10**9)), data.draw(st.integers(1, 5))
+    before, after = (data.draw(st.integers(0, n * runs)) for _ in range(2))
+    rates = data.draw(st.dictionaries(st.sampled_from(["fix_rate", "negative_flip_rate", "x"]), st.integers(1, 999)))
+    said = EvaluationStatement(
+        "alice/travel",
+        "5" * 64,
+        BOB.keyid,
+        BASE,
+        "a" * 64,
+        n,
+        ppm_of(before, n * runs),
+        ppm_of(after, n * runs),
+        "2026-03-01T00:00:00Z",
+        {"slice": "d" * 64},
+        schema=2,
+        runs=runs,
+        seeds=tuple(range(runs)) if data.draw(st.booleans()) else (),
+        passed_before=before,
+        passed_after=after,
+        environment="e" * 64,
+        judge=data.draw(st.sampled_from(["label", "exact_match", "slots", "model", "person"])),
+        measures=tuple(
+            MeasuredRate(name, data.draw(st.integers(0, rates[name])), rates[name]) for name in sorted(rates)
+        ),
+    )
+    payload = evaluation_to_payload(said)
+    assert payload_to_evaluation(payload) == said
+    assert abs(said.before_ppm - 1e6 * before / (n * runs)) <= 0.5
+
+
+def votes(patch: Patch, *statements: EvaluationStatement, claims: tuple[ClaimedMetric, ...] = ()) -> tuple[int, int]:
+    """Return how many dispute and how many confirm."""
+    keys = {key.keyid: key for key in (ALICE, BOB, CAROL)}
+    found = tally_evaluations(
+        [sign_evaluation(said, keys[said.keyid]) for said in statements],
+        {**POLICY.evaluators, CAROL.keyid: CAROL.public_key},
+        patch_digest=patch.digest,
+        base_digest=BASE,
+        publisher_hex=ALICE.public_hex,
+        claims=claims,
+    )
+    assert found.num_disputing + found.num_confirming <= len(statements)
+    return found.num_disputing, found.num_confirming
+
+
+CAROL = SigningKey.from_seed(bytes([10]) * 32)
+HONEST = (ClaimedMetric("fix_rate", 0.85, 100), ClaimedMetric("negative_flip_rate", 0.04, 100))
+BOASTING = (ClaimedMetric("fix_rate", 0.99, 1000), ClaimedMetric("speed", 3.0, 10))
+HARMLESS = (ClaimedMetric("fix_rate", 0.85, 100), ClaimedMetric("negative_flip_rate", 0.0, 5000))
+
+
+def test_a_statement_disputes_what_it_cannot_bear_out(patch: Patch) -> None:
+    bob, carol = counted(patch), counted(patch, CAROL)
+    assert votes(patch, bob, carol, claims=HONEST) == (0, 2)
+    assert votes(patch, bob, carol, claims=BOASTING) == (2, 0)
+    harmful = counted(
+        patch, passed_after=170, after_ppm=850_000, measures=(MeasuredRate("negative_flip_rate", 14, 80),)
+    )
+    assert votes(patch, harmful, claims=HARMLESS) == (1, 0)
+    # One disputed figure is enough, however well the others agree.
+    both = replace(harmful, measures=(MeasuredRate("fix_rate", 104, 120), *harmful.measures))
+    assert votes(patch, both, claims=HARMLESS) == (1, 0)
+
+
+def test_what_cannot_be_compared_neither_disputes_nor_confirms(patch: Patch) -> None:
+    assert votes(patch, statement(patch, after_ppm=400_000), claims=BOASTING) == (0, 0)  # schema 1 names no rate
+    assert votes(patch, counted(patch, measures=()), claims=BOASTING) == (0, 0)
+    assert votes(patch, counted(patch), claims=(ClaimedMetric("speed", 3.0, 10),)) == (0, 0)
+    assert votes(patch, counted(patch)) == (0, 0)
+
+
+def test_the_publisher_s_own_evaluation_is_a_claim_on_its_suite(patch: Patch) -> None:
+    bob = statement(patch, after_ppm=500_000)
+    assert votes(patch, statement(patch, ALICE), bob) == (1, 0)
+    assert votes(patch, statement(patch, ALICE, suite_digest="f" * 64), bob) == (0, 0)  # another suite
+    assert votes(patch, statement(patch, ALICE, after_ppm=500_000), bob) == (0, 1)
+    assert votes(patch, statement(patch, ALICE, patch_digest="f" * 64), bob) == (0, 0)
+    # A base made to look bad makes a patch look good.
+    assert votes(patch, statement(patch, ALICE, before_ppm=100_000), statement(patch)) == (1, 0)
+    # Of several the newest: what was withdrawn is claimed no more.
+    later = statement(patch, ALICE, after_ppm=500_000, issued="2026-05-01T00:00:00Z")
+    assert votes(patch, statement(patch, ALICE), later, bob) == (0, 1)
+    # Rates of the own evaluation are claims on other suites too.
+    own = counted(patch, ALICE, suite_digest="f" * 64, measures=(MeasuredRate("fix_rate", 119, 120),))
+    assert votes(patch, own, counted(patch)) == (1, 0)

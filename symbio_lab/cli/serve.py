@@ -1,0 +1,147 @@
+"""``symbio serve`` and ``symbio worker``: the REST API, and the processes that carry out its jobs."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from symbio_lab.cli.session import session_of
+from symbio_lab.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from symbio_lab.config import Settings
+    from symbio_lab.service.settings import ServiceSettings
+
+MarketsOption = Annotated[list[str] | None, typer.Option("--market", help="Folder, file:// or hf://; repeated.")]
+
+
+def serve(
+    context: typer.Context,
+    local: Annotated[
+        bool, typer.Option("--local", help="No keys, one tenant, loopback only: for one's own lab.")
+    ] = False,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="ID=SOURCE of a base for everybody; repeated.")
+    ] = None,
+    market: MarketsOption = None,
+    host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    workers: Annotated[int, typer.Option(min=0, max=64, help="Worker processes started beside it.")] = 1,
+) -> None:
+    """Serve the REST API until Ctrl-C, with worker processes for healing jobs.
+
+    Without --local every call needs a key: symbio tenants new NAME makes a tenant and its first one.
+    """
+    if local and not _is_loopback(host):
+        raise ConfigError(
+            [f"--local listens on the loopback interface only, not on {host!r:.80}"],
+            hint="drop --host, or drop --local and make keys: symbio tenants new NAME",
+        )
+    named = [_named(text) for text in model or ()]
+    settings = session_of(context).settings
+    service = _service(local=local, markets=tuple(market or ()))
+    _serve(settings, service, named, host, port, workers)
+
+
+def worker(
+    context: typer.Context, market: MarketsOption = None, local: Annotated[bool, typer.Option("--local")] = False
+) -> None:
+    """Carry out jobs of the service on this store until SIGTERM or Ctrl-C."""
+    from symbio_lab.cli.service_logging import log_as_json
+
+    service = _service(local=local, markets=tuple(market or ()))
+    from symbio_lab.models.loading import use_threads
+    from symbio_lab.service.worker import Worker
+
+    settings = session_of(context).settings
+    log_as_json(settings.log_level)
+    use_threads(settings.num_threads)
+    running = Worker(settings, service)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: running.stop())
+    running.run()
+
+
+def _service(**asked: Any) -> ServiceSettings:
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn  # noqa: F401
+
+        from symbio_lab.service.settings import ServiceSettings
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "fastapi", "service") from error
+    return ServiceSettings(**asked)
+
+
+def _serve(
+    settings: Settings,
+    service: ServiceSettings,
+    named: Sequence[tuple[str, str]],
+    host: str,
+    port: int,
+    workers: int,
+) -> None:
+    import uvicorn
+
+    from symbio_lab.cli.service_logging import log_as_json
+    from symbio_lab.models.loading import use_threads
+    from symbio_lab.service.app import create_app
+    from symbio_lab.service.registering import register_model
+    from symbio_lab.service.settings import LOCAL_TENANT
+
+    log_as_json(settings.log_level)
+    use_threads(settings.num_threads)
+    app = create_app(settings, service)
+    state = app.state.service
+    if service.local and state.tenants.find(LOCAL_TENANT) is None:
+        state.tenants.create(LOCAL_TENANT, now=state.now())
+        # What is contributed goes to a folder of this machine.
+        state.tenants.set_policy(LOCAL_TENANT, {"allow_contribution": True})
+    for model_id, source in named:
+        found = register_model(state, model_id, source)
+        typer.echo(f"model {model_id}: {found.task_type}, base {found.digest[:16]}", err=True)
+    if service.local:
+        typer.echo("LOCAL MODE: no keys, one tenant, whoever reaches this port may do everything", err=True)
+    command = [sys.executable, "-m", "symbio_lab.cli.app", "worker", *(["--local"] if service.local else [])]
+    for uri in service.markets:
+        command += ["--market", uri]
+    children = [subprocess.Popen(command) for _ in range(workers)]
+    config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, server_header=False)
+    server = uvicorn.Server(config)
+    sockets = [config.bind_socket()]
+    typer.echo(f"http://{host}:{sockets[0].getsockname()[1]}  (docs at /docs)", err=False)
+    sys.stdout.flush()
+    try:
+        server.run(sockets)
+    finally:
+        for child in children:
+            child.terminate()
+        for child in children:
+            try:
+                child.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _named(text: str) -> tuple[str, str]:
+    model_id, equals, source = text.partition("=")
+    if not equals or not model_id.strip() or not source.strip():
+        raise ConfigError(
+            [f"--model {text!r:.80} is not ID=SOURCE"], hint="e.g. --model production-model-v1=./my-model"
+        )
+    return model_id.strip(), source.strip()

@@ -1,0 +1,77 @@
+"""The app: routes, limits and errors put together. Making it opens nothing; the first request does.
+
+Example::
+
+    app = create_app(load_settings().settings, ServiceSettings(local=True))
+    uvicorn.run(app, host="127.0.0.1", port=8000)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import FastAPI
+
+import symbio_lab
+from symbio_lab.config import Settings
+from symbio_lab.service.bodies import BodyLimit
+from symbio_lab.service.markets import Markets
+from symbio_lab.service.measuring import Measures, Requests
+from symbio_lab.service.problems import Problem, add_problem_answers
+from symbio_lab.service.routes import administration, deployments, market, models, operations, records, work
+from symbio_lab.service.settings import ServiceSettings
+from symbio_lab.service.state import open_state, utc_now
+
+
+def create_app(
+    settings: Settings, service: ServiceSettings | None = None, *, now: Callable[[], str] = utc_now
+) -> FastAPI:
+    """Return the app of one service process.
+
+    Args:
+        settings: where the store, the keys and the patches are.
+        service: limits, and whether keys are asked for; None takes the defaults.
+        now: UTC time as records bear it.
+    """
+    app = FastAPI(
+        title="symbio-lab",
+        version=symbio_lab.__version__,
+        description="Report failures, search verified patches, heal, deploy for one tenant, roll back.",
+        servers=[{"url": "/"}],
+    )
+    service = service or ServiceSettings()
+    state = open_state(settings, service, now=now)
+    app.state.service = state
+    app.state.markets = Markets(state)
+    app.state.measures = Measures()
+    for router in (
+        records.router,
+        market.router,
+        work.router,
+        models.router,
+        deployments.router,
+        administration.router,
+        operations.router,
+    ):
+        app.include_router(router)
+    add_problem_answers(app)
+    # Outermost last: every answer, a 413 too, has an id and is counted.
+    app.add_middleware(BodyLimit, max_bytes=service.max_body_bytes)
+    app.add_middleware(Requests, measures=app.state.measures)
+    _describe_problems(app)
+    return app
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Put the schema of problems into the document, and let 422 be one too."""
+    plain = app.openapi
+
+    def described() -> dict[str, object]:
+        if app.openapi_schema is not None:
+            return app.openapi_schema
+        document = plain()
+        document.setdefault("components", {}).setdefault("schemas", {})["Problem"] = Problem.model_json_schema()
+        app.openapi_schema = document
+        return document
+
+    app.openapi = described

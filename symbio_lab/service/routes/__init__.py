@@ -1,0 +1,1 @@
+"""One file a resource; each makes its router, and ``app.py`` puts them together."""

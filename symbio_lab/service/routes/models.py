@@ -1,0 +1,122 @@
+"""Models: registering, listing, answering with the tenant's live patch, and how each one does."""
+
+from __future__ import annotations
+
+from pathlib import Path as FilePath
+from typing import Annotated
+
+import numpy as np
+from fastapi import APIRouter, Depends, Path, Request, Response
+
+from symbio_lab.errors import ModelUnresolvedError
+from symbio_lab.monitor.health import assess_health
+from symbio_lab.monitor.stored_traffic import recent_traffic
+from symbio_lab.service.callers import Caller, needs
+from symbio_lab.service.problems import ProblemError, problem_responses
+from symbio_lab.service.registering import register_model
+from symbio_lab.service.schemas.work import HealthOut, ModelIn, ModelOut, ModelsOut, PredictIn, PredictOut
+from symbio_lab.service.state import ServiceState, state_of
+from symbio_lab.store.api_keys import OPERATOR
+from symbio_lab.store.prediction_reading import PredictionReader
+from symbio_lab.store.registered_models import RegisteredModel
+
+router = APIRouter(tags=["models"], responses=problem_responses(401, 403, 409, 422, 429, 503))
+Reader = Annotated[Caller, Depends(needs("read"))]
+Admin = Annotated[Caller, Depends(needs("admin"))]
+Predictor = Annotated[Caller, Depends(needs("predict"))]
+ModelId = Annotated[str, Path(min_length=1, max_length=512)]
+HEALTH_ROWS = 20_000
+"""Newest answers that are looked at; the newest quarter of them is compared with the rest."""
+MIN_RECENT = 100
+
+
+@router.get("/models")
+def list_models(caller: Reader, request: Request) -> ModelsOut:
+    """List the bases that the tenant can name."""
+    found = state_of(request).models.list(caller.tenant)
+    return ModelsOut(models=[_model(model) for model in found])
+
+
+@router.post("/models", status_code=201)
+def register(body: ModelIn, caller: Admin, request: Request, response: Response) -> ModelOut:
+    """Register a base of the Hub for this tenant; folders are for operators (symbio serve --model ID=SOURCE)."""
+    state = state_of(request)
+    if not state.service.local and (FilePath(body.source).expanduser().exists() or body.source.count("/") != 1):
+        raise ProblemError(
+            403,
+            "forbidden",
+            "a tenant registers models of the Hub",
+            hint="give a Hub id (org/name), or ask the operator: symbio serve --model ID=FOLDER",
+        )
+    owner = OPERATOR if state.service.local else caller.tenant
+    model = register_model(
+        state, body.model_id, body.source, owner=owner, revision=body.revision, task_type=body.task_type
+    )
+    state.audit.append(
+        caller.tenant,
+        at=state.now(),
+        actor=caller.actor,
+        action="model.register",
+        subject=model.digest,
+        detail={"model_id": model.model_id},
+    )
+    response.headers["Location"] = "/models"
+    return _model(model)
+
+
+@router.post("/predict")
+def predict(body: PredictIn, caller: Predictor, request: Request) -> PredictOut:
+    """Answer texts with the tenant's live patch, or the base where none is live."""
+    state = state_of(request)
+    answered = state.residents.predict(caller.tenant, _find(state, caller, body.model_id), body.inputs)
+    line = answered.deployment
+    return PredictOut(
+        outputs=list(answered.predictions.outputs),
+        confidences=[min(max(value, 0.0), 1.0) for value in answered.predictions.confidences],
+        model_revision=_find(state, caller, body.model_id).digest,
+        patch_digest=line.patch_digest if line else None,
+        deployment_id=line.deployment_id if line else None,
+    )
+
+
+@router.get("/models/{model_id:path}/health", responses=problem_responses(404))
+def health(model_id: ModelId, caller: Reader, request: Request) -> HealthOut:
+    """Say how a model does for this tenant, and by what evidence: its newest answers against those before them."""
+    state = state_of(request)
+    reader = PredictionReader(state.database, caller.tenant, model_id)
+    traffic, _ = recent_traffic(reader, num_rows=HEALTH_ROWS)
+    num_recent = max(MIN_RECENT, len(traffic) // 4)
+    rows = np.arange(len(traffic))
+    earlier, recent = traffic.take(rows[:-num_recent]), traffic.take(rows[-num_recent:])
+    is_known = int(earlier.labelled.sum()) >= MIN_RECENT
+    found = assess_health(recent, reference_rate=earlier.error_rate if is_known else None)
+    return HealthOut(
+        model_id=model_id,
+        state=found.state,
+        evidence=list(found.evidence),
+        error_rate=found.error_rate.value,
+        error_rate_low=found.error_rate.low,
+        error_rate_high=found.error_rate.high,
+        num_labelled=int(recent.labelled.sum()),
+        num_unlabelled=found.num_unlabelled,
+        num_failure_reports=reader.state().num_failure_reports,
+    )
+
+
+def _find(state: ServiceState, caller: Caller, model_id: str) -> RegisteredModel:
+    try:
+        return state.models.find(caller.tenant, model_id)
+    except ModelUnresolvedError as error:
+        raise ProblemError(409, "model_not_registered", str(error), hint=error.hint) from error
+
+
+def _model(model: RegisteredModel) -> ModelOut:
+    return ModelOut(
+        model_id=model.model_id,
+        source=model.source if model.owner != OPERATOR else FilePath(model.source).name,
+        revision=model.revision,
+        task_type=model.task_type,
+        digest=model.digest,
+        created_at=model.created_at,
+        own=model.owner != OPERATOR,
+    )
