@@ -17,7 +17,14 @@ from symbio_lab.budget import Budget, CostMeter
 from symbio_lab.deployment.deploy import deploy
 from symbio_lab.deployment.gate import GATE_POLICIES, GatePolicy, Verdict
 from symbio_lab.deployment.registry import ModelRegistry
-from symbio_lab.errors import BudgetExceededError, EmptySliceError, HealingTimeoutError, TrustError, WrongTaskError
+from symbio_lab.errors import (
+    BudgetExceededError,
+    ConfigError,
+    EmptySliceError,
+    HealingTimeoutError,
+    TrustError,
+    WrongTaskError,
+)
 from symbio_lab.evaluation.evaluate import BasePredictions
 from symbio_lab.evaluation.repair_task import RepairTask
 from symbio_lab.evaluation.suites import check_labels
@@ -25,6 +32,8 @@ from symbio_lab.events import Contributed, Listener, emit
 from symbio_lab.healing.catalogue import healing_strategy
 from symbio_lab.healing.context import FAR_FUTURE, NO_CLOCK, HealingContext, Proposal
 from symbio_lab.marketplace.client import MarketplaceClient
+from symbio_lab.marketplace.contribution.contributing import licences_of
+from symbio_lab.marketplace.contribution.licence_terms import check_licence
 from symbio_lab.marketplace.contribution.privacy_screen import refuse_private
 from symbio_lab.marketplace.publish import publish_patch
 from symbio_lab.marketplace.transport import Transport
@@ -59,9 +68,11 @@ class Contributing:
     namespace: str
     name: str
     licence: str = "Apache-2.0"
+    base_licence: str | None = None
+    """SPDX expression of the base; None: not known, so that nothing is published where ``screened`` asks for it."""
     screened: bool = True
-    """Whether what would be said of the patch is compared with every text of the incident first; False only where the
-    market is a folder that nobody else reads, such as a cell of a comparison."""
+    """Whether licences are checked, and what would be said of the patch is compared with every text of the incident
+    first; False only where the market is a folder that nobody else reads, such as a cell of a comparison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +170,12 @@ def heal(
     contributed = None
     attempts = proposal.attempts
     if deployed is not None and contributing is not None and proposal.route == "surgery":
-        try:
+        refused = _refusal_to_leave(deployed, contributing, context) if contributing.screened else None
+        if refused is None:
             contributed = _contribute(deployed, proposal, contributing, context)
-        except TrustError as error:
-            if error.code != "private_data":
-                raise
+        else:
             # The model is healed all the same; what may not leave stays here, and the outcome says why.
-            attempts = (*attempts, Attempt("control", "contribute", "refused", error.code, str(error)))
+            attempts = (*attempts, refused)
     outcome = HealingOutcome(
         strategy=strategy,
         family=chosen.family,
@@ -217,14 +227,26 @@ def _deploy(
         )
 
 
+def _refusal_to_leave(patch: Patch, contributing: Contributing, context: HealingContext) -> Attempt | None:
+    """Return why a patch may not be published: its licences, or private data in what is said of it."""
+    said, task = patch.manifest, context.task
+    texts = {"title": said.title, "scope": said.scope, "domain": said.domain, "training_data": said.training_data}
+    texts |= {f"labels[{i}]": label for i, label in enumerate(said.labels)}
+    samples = (*task.repair, *task.selection, *task.replay, *task.control_selection)
+    private = [sample.text for sample in samples]
+    if task.task_type == "text_generation":  # elsewhere what is expected is the name of a class
+        private += [sample.expected for sample in samples]
+    sources = {f"the base {said.base_id}": contributing.base_licence, **licences_of(said.lineage, context.store)}
+    try:
+        check_licence(contributing.licence, sources)
+        refuse_private(texts, private)
+    except (ConfigError, TrustError) as error:
+        return Attempt("control", "contribute", "refused", error.code, str(error))
+    return None
+
+
 def _contribute(patch: Patch, proposal: Proposal, contributing: Contributing, context: HealingContext) -> str:
     """Publish accepted surgery under the contributor's key, claiming what the gate measured."""
-    if contributing.screened:
-        said = patch.manifest
-        texts = {"title": said.title, "scope": said.scope, "domain": said.domain, "training_data": said.training_data}
-        task = context.task
-        samples = (*task.repair, *task.selection, *task.replay, *task.control_selection)
-        refuse_private(texts, [sample.text for sample in samples])
     verdict = proposal.verdict
     claims = []
     if verdict is not None:

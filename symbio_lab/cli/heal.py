@@ -148,6 +148,7 @@ def check_plan(plan: Any, problems: tuple[str, ...] = ()) -> None:
 
 def _heal(session: Session, listener: Listener, **asked: Any) -> dict[str, Any]:
     from symbio_lab.budget import Budget
+    from symbio_lab.cli.market_contributing import licence_of_base
     from symbio_lab.cli.registered_models import (
         DeploymentRecord,
         ModelRecord,
@@ -211,7 +212,9 @@ def _heal(session: Session, listener: Listener, **asked: Any) -> dict[str, Any]:
         seed=asked["seed"],
         max_marketplace_patches=asked["max_patches"],
         deploying=Deploying(registry, ledger, tenant, model_id, now),
-        contributing=Contributing(overlay, key, f"lab-{key.keyid[:12]}", name) if asked["contribute"] else None,
+        contributing=Contributing(overlay, key, f"lab-{key.keyid[:12]}", name, base_licence=licence_of_base(world.name))
+        if asked["contribute"]
+        else None,
         listener=listener,
         key=key,
         issued=now,

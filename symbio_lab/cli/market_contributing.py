@@ -133,8 +133,8 @@ def contribute_deployed(
     predecessors = market.policy.predecessors_of(key.keyid)
     made_here = patch.patch_id.startswith(LOCAL) and patch.manifest.keyid in {key.keyid, *predecessors}
     incident = _incident(world, sizes, kept.seed, patch, made_here)
-    if rules.base_licence is None and _is_lab_world(world.name):
-        rules = replace(rules, base_licence=LAB_LICENCE)
+    if rules.base_licence is None:
+        rules = replace(rules, base_licence=licence_of_base(world.name))
     return contribute_patch(
         patch,
         incident,
@@ -183,10 +183,11 @@ def _serves(book: Ledger, line: Deployment) -> bool:
     return current is not None and current.patch_digest == line.patch_digest
 
 
-def _is_lab_world(name: str) -> bool:
+def licence_of_base(world: str) -> str | None:
+    """Return the licence of a world's base: the lab's own worlds state it, those of plugins do not."""
     from symbio_lab.scenarios import catalogue
 
-    return any(name in family.recipes for family in catalogue.BUILT_IN)
+    return LAB_LICENCE if any(world in family.recipes for family in catalogue.BUILT_IN) else None
 
 
 def _incident(world: World, sizes: Any, seed: int, patch: Patch, made_here: bool) -> Incident:

@@ -52,9 +52,14 @@ class Case:
             "issued": ISSUED,
             "expires": EXPIRES,
             "deploying": Deploying(registry, self.ledger, "acme", "support", NOW),
-            "contributing": Contributing(overlay, HEALER, "healer", "shades") if overlay else None,
+            "contributing": contributing_to(overlay) if overlay else None,
         }
         return heal(self.model, changes.pop("task", self.task), **{**fields, **changes})
+
+
+def contributing_to(overlay: OverlayTransport, **changes: Any) -> Contributing:
+    plain = Contributing(overlay, HEALER, "healer", "shades", base_licence="Apache-2.0")
+    return replace(plain, **changes)
 
 
 @pytest.fixture(scope="module", params=[("pooled", "new"), ("llama", "known")], ids=lambda p: p[0])
@@ -242,7 +247,7 @@ def test_the_process_key_cannot_contribute(case: Case, tmp_path: Path) -> None:
 
     overlay = OverlayTransport(case.poor.transport, tmp_path / "overlay")
     with pytest.raises(TrustError) as caught:
-        case.heal(tmp_path, case.poor, contributing=Contributing(overlay, process_key(), "healer", "shades"))
+        case.heal(tmp_path, case.poor, contributing=contributing_to(overlay, key=process_key()))
     assert caught.value.code == "level_too_low"
 
 
@@ -257,3 +262,36 @@ def test_a_description_that_repeats_a_failure_stays_here(case: Case, tmp_path: P
     (refusal,) = [a for a in healed.outcome.attempts if a.ref == "contribute"]
     assert (refusal.status, refusal.code) == ("refused", "private_data")
     assert text not in refusal.detail
+
+
+def test_a_gold_answer_of_generation_is_private_and_the_name_of_a_class_is_not(case: Case, tmp_path: Path) -> None:
+    told = replace(case.task, description=f"Answers are wrong where {case.task.repair[0].expected} is meant")
+    answer = "a secret answer of nine words that nobody may read"
+    if case.task.task_type == "text_generation":
+        marked = replace(case.task.repair[0], expected=answer)
+        told = replace(told, repair=(marked, *case.task.repair[1:]), description=f"Asked for {answer}, wrongly")
+    healed = case.heal(tmp_path, case.poor, task=told, strategy="surgery_only")
+    codes = [a.code for a in healed.outcome.attempts if a.ref == "contribute"]
+    assert codes == (["private_data"] if case.task.task_type == "text_generation" else [])
+    assert (healed.outcome.contributed is None) == bool(codes)
+
+
+@pytest.mark.parametrize(
+    ("base", "own", "code"),
+    [(None, "Apache-2.0", "bad_config"), ("GPL-3.0-only", "Apache-2.0", "licence"), ("CC-BY-NC-4.0", "MIT", "licence"),
+     ("GPL-3.0-only", "GPL-3.0-only", "")],
+)  # fmt: skip
+def test_licences_that_refuse_keep_a_patch_here(
+    case: Case, tmp_path: Path, base: str | None, own: str, code: str
+) -> None:
+    overlay = OverlayTransport(case.poor.transport, tmp_path / "overlay")
+    asked = contributing_to(overlay, base_licence=base, licence=own)
+    outcome = case.heal(tmp_path, case.poor, strategy="surgery_only", contributing=asked).outcome
+    assert outcome.status == "healed"
+    assert [a.code for a in outcome.attempts if a.ref == "contribute"] == ([code] if code else [])
+    assert (outcome.contributed is None) == bool(code)
+    # Where nobody else reads the market, nothing is asked.
+    quiet = case.heal(
+        tmp_path / "quiet", case.poor, strategy="surgery_only", contributing=replace(asked, screened=False)
+    )
+    assert quiet.outcome.contributed is not None

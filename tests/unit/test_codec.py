@@ -122,6 +122,20 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert os.listdir(tmp_path) == ["x.bin"]
 
 
+def test_the_first_error_of_a_write_is_told_even_if_nothing_can_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(temporary: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    def gone(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", gone)
+    with pytest.raises(StorageError, match="No space left"):
+        write_atomic(tmp_path / "x.bin", full)
+
+
 def test_a_folder_is_built_whole_or_not_at_all(tmp_path: Path) -> None:
     def fill(folder: Path) -> None:
         (folder / "a").write_text("1")

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -185,16 +185,32 @@ def _check_worth(incident: Incident, key: SigningKey, rules: HouseRules) -> None
 
 def _check_licences(patch: Patch, incident: Incident, rules: HouseRules, store: Path) -> Terms:
     base = rules.base_name or patch.manifest.base_id
-    sources: dict[str, str | None] = {f"the base {base}": rules.base_licence}
-    for digest in lineage_of(patch, incident):
-        licence = rules.lineage_licences.get(digest)
+    lineage = licences_of(lineage_of(patch, incident), store, {patch.digest: patch.manifest.licence}, rules)
+    return check_licence(rules.licence or patch.manifest.licence, {f"the base {base}": rules.base_licence, **lineage})
+
+
+def licences_of(
+    lineage: Iterable[str], store: Path, known: Mapping[str, str] | None = None, rules: HouseRules | None = None
+) -> dict[str, str | None]:
+    """Return the licence of every patch of a lineage, by the name that ``check_licence`` uses; None: not known here.
+
+    Args:
+        lineage: payload digests.
+        store: folder of verified patches.
+        known: payload digest -> licence of patches at hand.
+        rules: what they state of a digest comes first.
+    """
+    stated = {**(known or {}), **(rules.lineage_licences if rules else {})}
+    found: dict[str, str | None] = {}
+    for digest in lineage:
+        licence = stated.get(digest)
         if licence is None:
             try:
-                licence = (patch if digest == patch.digest else open_stored(store, digest)).manifest.licence
+                licence = open_stored(store, digest).manifest.licence
             except (NotFoundError, TrustError) as error:
                 logger.info("the licence of %s is not in the store: %s", digest[:12], error.code)
-        sources[f"patch {digest}"] = licence
-    return check_licence(rules.licence or patch.manifest.licence, sources)
+        found[f"patch {digest}"] = licence
+    return found
 
 
 def _publish(

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from symbio_lab.errors import NotFoundError, TrustError
 from symbio_lab.marketplace.client import MarketplaceClient
+from symbio_lab.marketplace.contribution.standing import newest_of_ours
+from symbio_lab.marketplace.directory import DirectoryTransport
+from symbio_lab.marketplace.index import build_index
 from symbio_lab.marketplace.overlay import OverlayTransport
 from symbio_lab.marketplace.publish import publish_patch
 from symbio_lab.marketplace.snapshot import snapshot_digest
 from symbio_lab.records import ClaimedMetric, Patch, SearchQuery
 from symbio_lab.trust.adapter_files import DELTAS_NAME
+from symbio_lab.trust.envelope import ENVELOPE_NAME, peek_payload
+from symbio_lab.trust.evaluation_statement import EvaluationStatement, sign_evaluation
+from symbio_lab.trust.keys import SigningKey
+from symbio_lab.trust.policy import PublisherKey
 from symbio_lab.trust.sealing import process_key
 from symbio_lab.trust.verifying import read_verified
-from tests.attacks.market_simulator import ALICE, BASE, EVE, EXPIRES, ISSUED, MALLORY, NOW, Market, deltas, seal
+from tests.attacks.market_simulator import (
+    ALICE,
+    BASE,
+    EVE,
+    EXPIRES,
+    ISSUED,
+    MALLORY,
+    NOW,
+    Market,
+    deltas,
+    seal,
+    standard_policy,
+)
 
 QUERY = SearchQuery("text_classification", "book a flight", base_digest=BASE)
 
@@ -51,6 +72,60 @@ def test_every_byte_is_counted_once(market: Market) -> None:
     assert client.bytes_read == envelope
     client.fetch(candidate)
     assert client.bytes_read == envelope + total
+
+
+class Counted(DirectoryTransport):
+    """A market that notes whose evaluations it was asked for."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.asked: list[str] = []
+
+    def read_evaluations(self, digest: str) -> list[bytes]:
+        self.asked.append(digest)
+        return super().read_evaluations(digest)
+
+
+@pytest.mark.parametrize(
+    ("rules", "needed"),
+    [
+        ({}, False),
+        ({"min_level": "known_publisher"}, False),
+        ({"min_level": "evaluated"}, True),
+        ({"refuse_disputed": True}, True),
+        ({"licence_levels": {"MIT": "evaluated"}}, True),
+    ],
+)
+def test_an_index_reads_evaluations_only_where_they_can_decide(
+    market: Market, rules: dict[str, Any], needed: bool
+) -> None:
+    market.publish()
+    (market.publish(patch_id="alice/broken") / ENVELOPE_NAME).write_bytes(b"{}")
+    transport = Counted(market.transport.path)
+    index = build_index(transport, standard_policy(**rules), now=NOW)
+    digests = {entry.ref: entry.digest for entry in index.entries}
+    assert digests["alice/broken"] == ""
+    # Never for an entry whose payload cannot be read: it has no digest to ask by.
+    assert transport.asked == ([digests["alice/travel"]] if needed else [])
+
+
+def test_who_follows_the_publisher_is_no_other_evaluator(market: Market, tmp_path: Path) -> None:
+    folder = market.publish()
+    digest = hashlib.sha256(peek_payload((folder / ENVELOPE_NAME).read_bytes())).hexdigest()
+    heir = SigningKey.from_seed(bytes([9]) * 32)
+    for key in (heir, MALLORY):
+        said = EvaluationStatement(
+            "alice/travel", digest, key.keyid, BASE, "5" * 64, 100, 100_000, 900_000, ISSUED, {"test": "6" * 64}
+        )
+        market.transport.publish_evaluation(digest, sign_evaluation(said, key))
+    known = (PublisherKey(MALLORY.public_hex, "mallory", known=True), PublisherKey(heir.public_hex, "heir", known=True))
+    market.policy = market.policy.enrol(*known)
+    client = market.client()
+    (candidate,) = client.search(QUERY)
+    assert {found.keyid for found in client.evaluations(candidate)} == {heir.keyid, MALLORY.keyid}
+    market.policy = market.policy.succeed(ALICE.keyid, heir.public_hex)
+    client = market.client()
+    assert [found.keyid for found in client.evaluations(candidate)] == [MALLORY.keyid]
 
 
 def test_refused_files_cost_bytes_too(market: Market) -> None:
@@ -173,6 +248,28 @@ def test_a_name_belongs_to_its_key(market: Market) -> None:
         publish(market, own, EVE)
     assert refused.value.code == "name_taken"
     assert snapshot_digest(market.transport) == named
+
+
+def test_a_name_passes_to_the_key_that_succeeds_its_own(market: Market) -> None:
+    folder = market.publish()
+    first = hashlib.sha256(peek_payload((folder / ENVELOPE_NAME).read_bytes())).hexdigest()
+    own = seal(market.root / "own", key=None)
+    done = publish_patch(
+        own, market.transport, EVE, store=market.root / "own", issued=ISSUED, expires=EXPIRES,
+        predecessors={ALICE.keyid},
+    )  # fmt: skip
+    assert done.ref == "alice/travel@2"
+    standing = newest_of_ours(market.transport, "alice/travel", EVE)
+    assert standing is not None
+    assert (standing.digest, standing.manifest.previous) == (done.digest, first)
+    # The next key of the line sees what it inherits; the old one and strangers are told that the name is taken.
+    inherited = newest_of_ours(market.transport, "alice/travel", MALLORY, {ALICE.keyid, EVE.keyid})
+    assert inherited == standing
+    for key, predecessors in ((ALICE, ()), (MALLORY, (ALICE.keyid,))):
+        with pytest.raises(TrustError) as refused:
+            newest_of_ours(market.transport, "alice/travel", key, predecessors)
+        assert refused.value.code == "name_taken"
+    assert newest_of_ours(market.transport, "alice/other", MALLORY) is None
 
 
 def test_the_process_key_never_publishes(market: Market) -> None:
