@@ -19,8 +19,10 @@ cost for a manifest does not depend on how many there are; the later syncs and t
 A build is kept under ``--folder`` and used again, so a run that was stopped goes on where it was. Peak memory is that
 of this process; ``--sizes`` are run in processes of their own, so that no size sees another's memory.
 
-Run: ``python benchmarks/catalogue.py`` (1,000 and 100,000; ``--quick`` for 1,000; ``--sizes 1000 100000 1000000`` for
-all; ``--folder DIR`` to keep what was built, ``--out FILE`` to keep the figures as JSON).
+One thread: with two, the linear algebra's idle thread spins and every search takes twice as long.
+
+Run: ``python benchmarks/catalogue.py`` (1,000, 100,000 and a million: about half an hour; ``--quick`` for 1,000,
+``--sizes 1000 100000`` for some; ``--folder DIR`` to keep what was built, ``--out FILE`` to keep the figures as JSON).
 """
 
 from __future__ import annotations
@@ -77,7 +79,8 @@ from symbio_lab.records import SearchQuery
 from symbio_lab.store.database import Database
 from symbio_lab.trust.envelope import peek_payload
 
-SIZES = (1_000, 100_000)
+SIZES = (1_000, 100_000, 1_000_000)
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 QUERIES = 120
 JUDGE_UP_TO = 200_000
 """Patches up to which the first sync judges every manifest; beyond, the rows are stored without (``fill``)."""
@@ -375,7 +378,7 @@ def main() -> None:
         for count in [1_000] if arguments.quick else arguments.sizes:
             out = folder / f"{count}.json"
             command = [sys.executable, __file__, "--one", str(count), "--folder", str(folder / str(count))]
-            subprocess.run([*command, "--out", str(out)], check=True)
+            subprocess.run([*command, "--out", str(out)], check=True, env={**os.environ, **ONE_THREAD})
             figures["sizes"][str(count)] = json.loads(out.read_text(encoding="utf-8"))
     if arguments.out:
         write_json(arguments.out, figures)

@@ -67,7 +67,7 @@ def rejudge_stale(database: Database, market_id: int, market: str, rules: Market
             rows = connection.execute(
                 "SELECT p.row_id, p.ref, p.token, p.digest, p.problem, p.detail, e.packed FROM patches p "
                 "LEFT JOIN envelopes e ON e.row_id = p.row_id "
-                "WHERE p.row_id > ? AND p.market_id = ? AND "
+                "WHERE p.row_id > ? AND +p.market_id = ? AND "  # in the order of rows, see _ACCEPTED
                 "(p.rules_id <> ? OR (p.problem = '' AND p.valid_until <= ?)) ORDER BY p.row_id LIMIT ?",
                 (last, market_id, rules_id, rules.now, chunk),
             ).fetchall()
@@ -138,8 +138,10 @@ _ACCEPTED = """
     FROM patches p JOIN symbols k ON k.symbol_id = p.key_id JOIN symbols b ON b.symbol_id = p.base_id
     JOIN symbols t ON t.symbol_id = p.task_id JOIN symbols l ON l.symbol_id = p.licence_id
     LEFT JOIN cards c ON c.row_id = p.row_id LEFT JOIN envelopes e ON e.row_id = p.row_id
-    WHERE p.row_id > ? AND p.market_id = ? AND p.problem = '' ORDER BY p.row_id LIMIT ?
+    WHERE p.row_id > ? AND +p.market_id = ? AND +p.problem = '' ORDER BY p.row_id LIMIT ?
 """
+"""The next rows. The plus signs keep SQLite to the order of rows: by the index of a market it would sort all of that
+market's rows for every chunk (at a million rows five sixths of the time)."""
 
 
 def _wrong_signature(row: sqlite3.Row, keys: Mapping[str, PublicKey]) -> str:
