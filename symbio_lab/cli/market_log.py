@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from symbio_lab.cli.passphrases import passphrase_of
 from symbio_lab.cli.printing import print_json
 from symbio_lab.cli.registry_options import MarketOption, RegistryOption
 from symbio_lab.cli.registry_state import RegistryState, kept_folder, state_of
@@ -49,7 +51,7 @@ def append(
     state = state_of(market, settings, registry)
     folder = kept_folder(state) / LOG
     transport = open_market(market, settings).transport
-    key = load_or_create_key((keys or state.keys) / "log.json")
+    key = load_or_create_key((keys or state.keys) / "log.json", partial(passphrase_of, "log"))
     known = _known_name(state)
     if known is not None and origin not in (None, known):
         raise ConfigError([f"the log is called {known}, not {origin}"], hint="leave out --origin")
