@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from symbio_lab.cli.market_access import Market, local_markets, open_market
-from symbio_lab.errors import MissingExtraError, ModelUnresolvedError, NetworkUnavailableError, NotFoundError
+from symbio_lab.errors import MissingExtraError, NotFoundError
 from symbio_lab.records import SearchQuery
 
 if TYPE_CHECKING:
@@ -218,12 +218,6 @@ def _derive(settings: Settings, database: Database, *, embed: bool) -> list[str]
 
 
 def _embedder() -> SentenceEmbedder | None:
-    from symbio_lab.models.digests import MINILM_ID
-    from symbio_lab.models.embedding import SentenceEmbedder
-    from symbio_lab.models.loading import locate_model
+    from symbio_lab.models.embedding import find_embedder
 
-    try:
-        locate_model(MINILM_ID)
-    except (ModelUnresolvedError, NetworkUnavailableError):
-        return None
-    return SentenceEmbedder()
+    return find_embedder()

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from symbio_lab.cli.market_access import Market
-from symbio_lab.errors import ModelUnresolvedError, NetworkUnavailableError, TrustError
+from symbio_lab.errors import TrustError
 from symbio_lab.records import Candidate, SearchQuery
 
 if TYPE_CHECKING:
     from symbio_lab.marketplace.index import IndexEntry, MarketIndex
     from symbio_lab.marketplace.search import Embedder
-
-logger = logging.getLogger(__name__)
 
 
 def search_markets(markets: Sequence[Market], query: SearchQuery, *, now: str) -> tuple[list[dict[str, Any]], str]:
@@ -111,14 +108,6 @@ def _path(market: Market, ref: str) -> str | None:
 
 
 def _embedder() -> Embedder | None:
-    """Return the sentence embedder, or None (search by words only) where its model is not on this machine."""
-    from symbio_lab.models.digests import MINILM_ID
-    from symbio_lab.models.embedding import SentenceEmbedder
-    from symbio_lab.models.loading import locate_model
+    from symbio_lab.models.embedding import find_embedder
 
-    try:
-        locate_model(MINILM_ID)
-    except (ModelUnresolvedError, NetworkUnavailableError) as error:
-        logger.warning("searching by words only: %s", error)
-        return None
-    return SentenceEmbedder()
+    return find_embedder()

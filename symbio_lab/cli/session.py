@@ -8,18 +8,17 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from symbio_lab.config import ENVIRONMENT, Resolved, Settings
+from symbio_lab.store.observed_time import expiry_after as expiry_after
+from symbio_lab.store.observed_time import utc_now as utc_now
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout and nothing else there.")]
 """The option that every command has."""
-PUBLISHED_FOR_DAYS = 365
-"""How long what we publish stays valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +42,6 @@ def session_of(context: typer.Context) -> Session:
     """Return the session that the root command prepared."""
     session: Session = context.obj
     return session
-
-
-def utc_now() -> str:
-    """Return the time now, UTC, in whole seconds: ``2026-01-31T12:00:00Z``."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def expiry_after(now: str, days: int = PUBLISHED_FOR_DAYS) -> str:
-    """Return the UTC time ``days`` after ``now``.
-
-    >>> expiry_after("2026-01-31T12:00:00Z", 1)
-    '2026-02-01T12:00:00Z'
-    """
-    then = datetime.strptime(now, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC) + timedelta(days=days)
-    return then.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @contextmanager

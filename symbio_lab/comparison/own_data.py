@@ -14,7 +14,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from symbio_lab.codec import write_json
@@ -32,6 +31,7 @@ from symbio_lab.records import TASK_TYPES, content_id
 from symbio_lab.scenarios.own_data import PREFIX, own_worlds
 from symbio_lab.scenarios.own_tables import OwnData as OwnData
 from symbio_lab.scenarios.own_tables import OwnTables, read_own
+from symbio_lab.store.observed_time import utc_now
 
 MAX_ANSWER_TOKENS = 256
 """Longest answer that a generator is let write, however long the gold outputs are."""
@@ -184,7 +184,7 @@ def market_or_none(uri: str | None, settings: Settings | None = None) -> Market:
     """
     if not uri:
         return NO_MARKET
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = utc_now()
     return market_at(uri, settings or load_settings().settings, now=now)
 
 

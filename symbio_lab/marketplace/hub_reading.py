@@ -190,7 +190,8 @@ class HubReader:
 
         Raises:
             NotFoundError: no such commit, or it was withdrawn meanwhile.
-            TrustError: ``unsafe_name``, ``extra_file`` (more than 256 files), ``too_large``, ``bad_response``.
+            TrustError: ``unsafe_name``, ``extra_file`` (more than 256 files), ``too_large``, ``bad_response``,
+                ``digest_mismatch``: not what the commit lists.
             NetworkUnavailableError: no answer; or offline, and not everything was downloaded before.
             StorageError: reading or writing failed.
         """
@@ -204,7 +205,11 @@ class HubReader:
             raise TrustError("too_large", f"{repo} has {total} bytes, more than {max_bytes}")
         with self.calls.operation(num_bytes=total):
             for file in files:
-                write_atomic(into / file.name, self.read_file(repo, commit, file.name, file.size_bytes))
+                data = self.read_file(repo, commit, file.name, file.size_bytes)
+                # Of an adapter without a signature the listing is all that says what its files are.
+                if not file.is_of(data):
+                    raise TrustError("digest_mismatch", f"{file.name} of {repo} is not the file that the commit lists")
+                write_atomic(into / file.name, data)
         return into
 
     def _tagged(self, address: HubAddress) -> dict[str, str]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from symbio_lab.errors import ModelUnresolvedError, NetworkUnavailableError
 from symbio_lab.models.classifier import TextClassifier
 from symbio_lab.models.digests import MINILM_ID
-from symbio_lab.models.loading import load_encoder
+from symbio_lab.models.loading import load_encoder, locate_model
 from symbio_lab.models.pooled import PooledClassifier
+
+logger = logging.getLogger(__name__)
 
 
 class SentenceEmbedder:
@@ -48,3 +52,13 @@ class SentenceEmbedder:
         probe.forget()
         vectors: NDArray[np.float32] = features.numpy()
         return vectors
+
+
+def find_embedder() -> SentenceEmbedder | None:
+    """Return the sentence embedder, or None (search by words only) where its model is not on this machine."""
+    try:
+        locate_model(MINILM_ID)
+    except (ModelUnresolvedError, NetworkUnavailableError) as error:
+        logger.warning("searching by words only: %s", error)
+        return None
+    return SentenceEmbedder()

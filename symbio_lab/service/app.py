@@ -20,7 +20,8 @@ from symbio_lab.service.measuring import Measures, Requests
 from symbio_lab.service.problems import Problem, add_problem_answers
 from symbio_lab.service.routes import administration, deployments, market, models, operations, records, work
 from symbio_lab.service.settings import ServiceSettings
-from symbio_lab.service.state import open_state, utc_now
+from symbio_lab.service.state import open_state
+from symbio_lab.store.observed_time import utc_now
 
 
 def create_app(

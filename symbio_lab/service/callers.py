@@ -17,7 +17,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from symbio_lab.service.problems import ProblemError
 from symbio_lab.service.settings import LOCAL_TENANT
-from symbio_lab.service.state import ServiceState, state_of
+from symbio_lab.service.state import state_of
 from symbio_lab.store.api_keys import OPERATOR
 
 _bearer = HTTPBearer(auto_error=False, description="An API key: sl_ID_SECRET", bearerFormat="sl_ID_SECRET")
@@ -99,13 +99,3 @@ def needs(scope: str, *, operator: bool = False) -> Callable[..., Caller]:
         return caller
 
     return check
-
-
-def check_same_tenant(caller: Caller, state: ServiceState) -> None:
-    """Refuse callers whose tenant was removed.
-
-    Raises:
-        ProblemError: 401.
-    """
-    if not state.service.local and state.tenants.find(caller.tenant) is None:
-        raise ProblemError(401, "unauthenticated", "the tenant of this key is gone", hint="ask the operator")

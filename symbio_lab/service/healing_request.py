@@ -36,6 +36,7 @@ from symbio_lab.service.markets import Markets
 from symbio_lab.service.state import ServiceState
 from symbio_lab.service.tenant_policy import TenantPolicy
 from symbio_lab.store.jobs import Job
+from symbio_lab.store.observed_time import expiry_after
 from symbio_lab.store.prediction_reading import PredictionReader
 
 TRAFFIC_ROWS = 50_000
@@ -194,7 +195,7 @@ def carry_out(
         listener=listener,
         key=key,
         issued=job.created_at,
-        expires=_year_after(job.created_at),
+        expires=expiry_after(job.created_at),
         should_stop=should_stop,
     )
     withheld = [
@@ -282,7 +283,3 @@ def _joined(first: Traffic, second: Traffic) -> Traffic:
         failed=np.concatenate([first.failed, second.failed]),
         labelled=np.concatenate([first.labelled, second.labelled]),
     )
-
-
-def _year_after(now: str) -> str:
-    return f"{int(now[:4]) + 1}-{now[5:7]}-{'28' if now[5:10] == '02-29' else now[8:10]}{now[10:]}"

@@ -12,12 +12,12 @@ import threading
 import time
 from collections import OrderedDict
 
-from symbio_lab.errors import ModelUnresolvedError, NetworkUnavailableError
 from symbio_lab.marketplace.client import MarketplaceClient
 from symbio_lab.marketplace.directory import DirectoryTransport
 from symbio_lab.marketplace.opening import open_transport
 from symbio_lab.marketplace.search import Embedder
 from symbio_lab.marketplace.transport import Transport
+from symbio_lab.models.embedding import find_embedder
 from symbio_lab.records import content_id
 from symbio_lab.service.state import ServiceState
 from symbio_lab.service.tenant_policy import TenantPolicy
@@ -75,16 +75,6 @@ class Markets:
         return MarketplaceClient(transports, trust, state.settings.patches, state.now(), self._embedder(), seen=seen)
 
     def _embedder(self) -> Embedder | None:
-        """Return the sentence embedder, or None (search by words) where its model is not on this machine."""
         if not self._embed_known:
-            from symbio_lab.models.digests import MINILM_ID
-            from symbio_lab.models.embedding import SentenceEmbedder
-            from symbio_lab.models.locating import locate_model
-
-            try:
-                locate_model(MINILM_ID)
-                self._embed = SentenceEmbedder()
-            except (ModelUnresolvedError, NetworkUnavailableError):
-                self._embed = None
-            self._embed_known = True
+            self._embed, self._embed_known = find_embedder(), True
         return self._embed

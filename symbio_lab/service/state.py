@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from starlette.requests import HTTPConnection
@@ -22,14 +21,10 @@ from symbio_lab.store.idempotency import IdempotencyKeys
 from symbio_lab.store.jobs import Jobs
 from symbio_lab.store.labels import LabelStore
 from symbio_lab.store.ledger import Ledger
+from symbio_lab.store.observed_time import utc_now
 from symbio_lab.store.predictions import PredictionStore
 from symbio_lab.store.registered_models import RegisteredModels
 from symbio_lab.store.tenants import Tenants
-
-
-def utc_now() -> str:
-    """Return the time as records bear it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from typing import Any
 
 from symbio_lab.codec import strict_loads
 from symbio_lab.errors import StorageError
-from symbio_lab.records import canonical_json, content_id
+from symbio_lab.records import canonical_json
 from symbio_lab.store.database import Database
-from symbio_lab.store.ledger import GENESIS
+from symbio_lab.store.ledger import GENESIS, line_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class AuditLog:
         with self._database.write() as connection:
             last = connection.execute("SELECT seq, digest FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
             seq, previous = (1, GENESIS) if last is None else (last["seq"] + 1, last["digest"])
-            digest = content_id([seq, previous, record])
+            digest = line_digest(seq, previous, record)
             connection.execute("INSERT INTO audit VALUES (?, ?, ?, ?, ?)", (seq, tenant, record, previous, digest))
         return _line(seq, record, digest)
 
@@ -85,7 +85,7 @@ class AuditLog:
         with self._database.read() as connection:
             for number, row in enumerate(connection.execute("SELECT * FROM audit ORDER BY seq"), start=1):
                 stated = (row["seq"], row["previous_digest"], row["digest"])
-                if stated != (number, digest, content_id([number, digest, row["record"]])) or (
+                if stated != (number, digest, line_digest(number, digest, row["record"])) or (
                     strict_loads(row["record"]).get("tenant") != row["tenant"]
                 ):
                     raise StorageError(

@@ -55,7 +55,7 @@ class Ledger:
                 raise DataError(f"deployment {deployment_id[:12]} is already in the ledger")
             _check_previous(connection, deployment)
             head = _head(connection)
-            digest = _line_digest(head.num_lines + 1, head.digest, record)
+            digest = line_digest(head.num_lines + 1, head.digest, record)
             connection.execute(
                 "INSERT INTO deployments (seq, deployment_id, tenant, model_id, stage, record, previous_digest, digest)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -156,7 +156,8 @@ class Ledger:
         return LedgerHead(number, digest)
 
 
-def _line_digest(number: int, previous_digest: str, record: str) -> str:
+def line_digest(number: int, previous_digest: str, record: str) -> str:
+    """Return the digest of one line of a chain, which covers the line before; the audit log is chained alike."""
     return content_id([number, previous_digest, record])
 
 
@@ -193,7 +194,7 @@ def _check_line(row: sqlite3.Row, number: int, previous_digest: str) -> None:
     if (
         row["seq"] != number
         or row["previous_digest"] != previous_digest
-        or row["digest"] != _line_digest(number, previous_digest, row["record"])
+        or row["digest"] != line_digest(number, previous_digest, row["record"])
         # The columns are what queries read, so they must say what the chained record says.
         or columns != stated
     ):

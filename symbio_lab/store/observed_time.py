@@ -12,6 +12,8 @@ from symbio_lab.errors import DataError
 
 DAY_US = 86_400_000_000
 """Microseconds of a day."""
+PUBLISHED_FOR_DAYS = 365
+"""How long what we publish stays valid."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ONE_US = timedelta(microseconds=1)
 _ZERO = timedelta(0)
@@ -50,6 +52,21 @@ def from_us(us: int) -> str:
 def now_us() -> int:
     """Return the time now."""
     return (datetime.now(UTC) - _EPOCH) // _ONE_US
+
+
+def utc_now() -> str:
+    """Return the time now, UTC, in whole seconds: ``2026-01-31T12:00:00Z``."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def expiry_after(now: str, days: int = PUBLISHED_FOR_DAYS) -> str:
+    """Return the UTC time ``days`` after ``now``.
+
+    >>> expiry_after("2026-01-31T12:00:00Z", 1)
+    '2026-02-01T12:00:00Z'
+    """
+    then = datetime.strptime(now, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC) + timedelta(days=days)
+    return then.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def day_text(day: int) -> str:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request
 
 from symbio_lab.errors import ModelUnresolvedError
 from symbio_lab.marketplace.client import MarketplaceClient
+from symbio_lab.marketplace.index import IndexEntry
 from symbio_lab.records import Candidate, SearchQuery
 from symbio_lab.service.callers import Caller, needs
 from symbio_lab.service.problems import ProblemError, problem_responses
@@ -40,7 +41,8 @@ def search(body: SearchIn, caller: Reader, request: Request) -> SearchOut:
         found = client.search(query)
         usable = [hit for hit in found if hit.problem is None]
         reason = "" if usable else _why(client, query, found)
-    hits = [_hit(hit, client) for hit in found[: body.max_results]]
+        entries = {(entry.market, entry.ref): entry for index in client.indices for entry in index.entries}
+    hits = [_hit(hit, entries[hit.market, hit.ref], client) for hit in found[: body.max_results]]
     return SearchOut(results=hits, num_refused=len(found) - len(usable), reason=reason, base_digest=registered.digest)
 
 
@@ -99,9 +101,8 @@ def _why(client: MarketplaceClient, query: SearchQuery, found: list[Candidate]) 
     return client.explain_empty(query)
 
 
-def _hit(hit: Candidate, client: MarketplaceClient) -> HitOut:
+def _hit(hit: Candidate, entry: IndexEntry, client: MarketplaceClient) -> HitOut:
     manifest = hit.manifest
-    entry = next(e for index in client.indices for e in index.entries if (e.market, e.ref) == (hit.market, hit.ref))
     publisher = client.policy.keys.get(manifest.keyid) if manifest else None
     return HitOut(
         id=hit.ref,

@@ -68,12 +68,13 @@ def register(body: ModelIn, caller: Admin, request: Request, response: Response)
 def predict(body: PredictIn, caller: Predictor, request: Request) -> PredictOut:
     """Answer texts with the tenant's live patch, or the base where none is live."""
     state = state_of(request)
-    answered = state.residents.predict(caller.tenant, _find(state, caller, body.model_id), body.inputs)
+    registered = _find(state, caller, body.model_id)
+    answered = state.residents.predict(caller.tenant, registered, body.inputs)
     line = answered.deployment
     return PredictOut(
         outputs=list(answered.predictions.outputs),
         confidences=[min(max(value, 0.0), 1.0) for value in answered.predictions.confidences],
-        model_revision=_find(state, caller, body.model_id).digest,
+        model_revision=registered.digest,
         patch_digest=line.patch_digest if line else None,
         deployment_id=line.deployment_id if line else None,
     )
