@@ -230,7 +230,8 @@ def _deploy(
 def _refusal_to_leave(patch: Patch, contributing: Contributing, context: HealingContext) -> Attempt | None:
     """Return why a patch may not be published: its licences, or private data in what is said of it."""
     said, task = patch.manifest, context.task
-    texts = {"title": said.title, "scope": said.scope, "domain": said.domain, "training_data": said.training_data}
+    names = ("title", "scope", "domain", "training_data", "base_id")
+    texts = {name: getattr(said, name) for name in names}
     texts |= {f"labels[{i}]": label for i, label in enumerate(said.labels)}
     samples = (*task.repair, *task.selection, *task.replay, *task.control_selection)
     private = [sample.text for sample in samples]

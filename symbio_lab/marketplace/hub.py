@@ -111,6 +111,11 @@ class HubTransport:
         with self._calls.operation():
             return self._patches.list_refs()
 
+    def list_tokens(self) -> dict[str, str]:
+        """Return each patch with its commit, so that a sync reads only what changed; raises as ``list_refs`` does."""
+        with self._calls.operation():
+            return self._patches.list_tokens()
+
     def list_versions(self, ref: str) -> list[int]:
         """Return the versions of a patch, oldest first: the newest, and older ones that are tagged; empty if none.
 

@@ -56,6 +56,19 @@ class HubPatches:
             self._is_new = len(self._fresh) > 1
         return sorted(commits)
 
+    def list_tokens(self) -> dict[str, str]:
+        """Return the id of every patch with the commit at which it stands; see ``ListsTokens``."""
+        refs = self.list_refs()
+        with self._lock:
+            listed = dict(self._fresh)
+        tokens = {}
+        for ref in refs:
+            try:
+                tokens[ref] = listed.get(ref) or self.reader.find_commit(ref)
+            except NotFoundError:
+                continue  # withdrawn between listing and asking
+        return tokens
+
     def list_versions(self, ref: str) -> list[int]:
         """Return the versions of a patch, oldest first: the newest, and older ones that are tagged.
 

@@ -23,6 +23,9 @@ from symbio_lab.errors import (
     SymbioError,
     TrustError,
 )
+from symbio_lab.marketplace.catalogue.judging import MarketRules
+from symbio_lab.marketplace.catalogue.storing import open_catalogue
+from symbio_lab.marketplace.catalogue.syncing import SyncReport, sync_market
 from symbio_lab.marketplace.client import MarketplaceClient
 from symbio_lab.marketplace.hub import HubTransport
 from symbio_lab.marketplace.hub_limits import HubLimits
@@ -503,6 +506,24 @@ def test_an_index_asks_only_for_what_changed(place: Place) -> None:
     index = client.refresh()[0]
     assert len(place.sent()) <= 3
     assert {entry.ref: entry.manifest.version for entry in index.entries if entry.manifest}["alice/patch-3"] == 2
+
+
+def test_a_catalogue_reads_only_envelopes_that_changed(place: Place, tmp_path: Path) -> None:
+    for number in range(4):
+        place.publish(patch_id=f"alice/patch-{number}")
+    database, rules = open_catalogue(tmp_path / "catalogue.db"), MarketRules(POLICY, NOW)
+
+    def sync() -> SyncReport:
+        return sync_market(database, place.market(None), rules)
+
+    assert (sync().num_read, sync().num_read) == (4, 0)
+    place.sent()
+    sync()
+    assert len(place.sent()) == 1, "one listing"
+    place.publish(patch_id="alice/patch-3")
+    place.api().delete_repo("alice/patch-0")
+    report = sync()
+    assert (report.num_read, report.num_removed) == (1, 1)
 
 
 def test_a_listing_is_bounded(place: Place, caplog: pytest.LogCaptureFixture) -> None:
