@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class Case:
 
     def __init__(self, tiny: TinyModels, folder: Path, member: str, shift: LabelShift) -> None:
         self.model, self.task = incident(tiny, member, shift)
+        self.model = named(self.model, f"tiny/{member}")
         self.rich = tiny_market(self.model, folder / "rich", shift)
         self.poor = tiny_market(self.model, folder / "poor", shift, good=False)
         self.held_out = strange_samples(30, seed=9) if member == "llama" else new_samples(20, seed=9)
@@ -41,7 +43,8 @@ class Case:
     def heal(self, folder: Path, market: TinyMarket | None, **changes: Any) -> Any:
         overlay = OverlayTransport(market.transport, folder / "overlay") if market else None
         registry = ModelRegistry()
-        registry.register("support", self.model)
+        model = changes.pop("model", self.model)
+        registry.register("support", model)
         self.registry, self.ledger = registry, Ledger(Database(folder / "store.db"))
         fields: dict[str, Any] = {
             "store": folder / "store",
@@ -54,7 +57,14 @@ class Case:
             "deploying": Deploying(registry, self.ledger, "acme", "support", NOW),
             "contributing": contributing_to(overlay) if overlay else None,
         }
-        return heal(self.model, changes.pop("task", self.task), **{**fields, **changes})
+        return heal(model, changes.pop("task", self.task), **{**fields, **changes})
+
+
+def named(model: Any, model_id: str) -> Any:
+    """A view of a shared model under a name of its own."""
+    seen = copy.copy(model)
+    seen.model_id = model_id
+    return seen
 
 
 def contributing_to(overlay: OverlayTransport, **changes: Any) -> Contributing:
@@ -274,6 +284,20 @@ def test_a_gold_answer_of_generation_is_private_and_the_name_of_a_class_is_not(c
     codes = [a.code for a in healed.outcome.attempts if a.ref == "contribute"]
     assert codes == (["private_data"] if case.task.task_type == "text_generation" else [])
     assert (healed.outcome.contributed is None) == bool(codes)
+
+
+def test_the_path_of_a_base_does_not_leave(case: Case, tmp_path: Path) -> None:
+    overlay = OverlayTransport(case.poor.transport, tmp_path / "overlay")
+    outcome = case.heal(
+        tmp_path,
+        case.poor,
+        model=named(case.model, "/home/alice/models/support"),
+        strategy="surgery_only",
+        contributing=contributing_to(overlay),
+    ).outcome
+    (refusal,) = [a for a in outcome.attempts if a.ref == "contribute"]
+    assert (outcome.status, outcome.contributed, refusal.code) == ("healed", None, "private_data")
+    assert "base_id (path)" in refusal.detail
 
 
 @pytest.mark.parametrize(
