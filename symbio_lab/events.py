@@ -115,6 +115,17 @@ class BuildProgress(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CellStarted(Event):
+    """One cell of a comparison is computed now; one that is stored already only finishes."""
+
+    strategy: str
+    seed: int
+    number: int
+    """From 1."""
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class CellFinished(Event):
     """One cell of a comparison is stored."""
 

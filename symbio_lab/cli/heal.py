@@ -51,7 +51,7 @@ def heal(
     check_request(scenario, pool, strategy, n_repair, n_control, contributor_size, gate, budget_forwards, max_patches)
     if not tenant.strip() or (model is not None and not model.strip()):
         raise ConfigError(["--tenant and --model must not be empty"])
-    from symbio_lab.cli.registered_models import default_model_id
+    from symbio_lab.scenarios.registered_models import default_model_id
 
     with progress() as listener:
         result = _heal(
@@ -149,7 +149,15 @@ def check_plan(plan: Any, problems: tuple[str, ...] = ()) -> None:
 def _heal(session: Session, listener: Listener, **asked: Any) -> dict[str, Any]:
     from symbio_lab.budget import Budget
     from symbio_lab.cli.market_contributing import licence_of_base
-    from symbio_lab.cli.registered_models import (
+    from symbio_lab.codec import write_json
+    from symbio_lab.deployment.deploy import restore
+    from symbio_lab.deployment.gate import gate_policy
+    from symbio_lab.deployment.registry import ModelRegistry
+    from symbio_lab.evaluation.suites import SuiteSizes
+    from symbio_lab.marketplace.overlay import OverlayTransport
+    from symbio_lab.pipeline import Contributing, Deploying
+    from symbio_lab.pipeline import heal as heal_incident
+    from symbio_lab.scenarios.registered_models import (
         DeploymentRecord,
         ModelRecord,
         deployment_file,
@@ -159,14 +167,6 @@ def _heal(session: Session, listener: Listener, **asked: Any) -> dict[str, Any]:
         save_model,
         slug,
     )
-    from symbio_lab.codec import write_json
-    from symbio_lab.deployment.deploy import restore
-    from symbio_lab.deployment.gate import gate_policy
-    from symbio_lab.deployment.registry import ModelRegistry
-    from symbio_lab.evaluation.suites import SuiteSizes
-    from symbio_lab.marketplace.overlay import OverlayTransport
-    from symbio_lab.pipeline import Contributing, Deploying
-    from symbio_lab.pipeline import heal as heal_incident
     from symbio_lab.scenarios.world import build_world
     from symbio_lab.store import Database, Ledger
     from symbio_lab.trust.key_ring import OWN_NAME

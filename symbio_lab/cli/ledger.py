@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from symbio_lab.cli.printing import print_json, print_table
 from symbio_lab.cli.progress import progress
 from symbio_lab.cli.session import JsonFlag, Session, session_of, utc_now
-from symbio_lab.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from symbio_lab.events import Listener
 
 
 def ledger(
@@ -58,7 +60,7 @@ def rollback(
 ) -> int:
     """Undo a tenant's live deployment; the predictions must come back bit for bit."""
     with progress() as listener:
-        result = _roll_back(session_of(context), tenant, model, listener)
+        result = _rolled_back(session_of(context), tenant, model, listener)
     digests = result["predictions_digest"]
     if as_json:
         print_json(result)
@@ -77,50 +79,17 @@ def _columns(line: Any) -> dict[str, Any]:
     return asdict(line)
 
 
-def _roll_back(session: Session, tenant: str, model_id: str, listener: Any) -> dict[str, Any]:
-    from symbio_lab.cli.registered_models import (
-        load_model,
-        predictions_digest,
-        probe_texts,
-        rebuild,
-        record_of,
-        reopen_from,
-    )
-    from symbio_lab.deployment.deploy import restore, roll_back
-    from symbio_lab.deployment.registry import ModelRegistry
-    from symbio_lab.evaluation.suites import SuiteSizes
-    from symbio_lab.records import Patch
-    from symbio_lab.store import Database, Ledger
+def _rolled_back(session: Session, tenant: str, model_id: str, listener: Listener) -> dict[str, Any]:
+    from symbio_lab.scenarios.world_deployments import roll_back_world
 
-    settings = session.settings
-    book, registry = Ledger(Database(settings.store)), ModelRegistry()
-    current = book.current(tenant, model_id)
-    if current is None or current.patch_digest is None:
-        raise NotFoundError(
-            f"nothing is deployed for tenant {tenant!r} on {model_id!r}", hint="list what is: symbio ledger"
-        )
-    model = load_model(settings, model_id)
-    kept = record_of(settings, current, book.history(tenant, model_id))
-    world = rebuild(settings, model, listener)
-    registry.register(model_id, world.model)
-
-    def reopen(digest: str) -> Patch:
-        return reopen_from(settings, digest)
-
-    restore(registry, book, tenant=tenant, model_id=model_id, reopen=reopen)
-    n_repair, seed = (kept.n_repair, kept.seed) if kept else (model.n_repair, model.seed)
-    sizes = SuiteSizes(n_repair=n_repair, n_control_selection=kept.n_control) if kept else SuiteSizes(n_repair=n_repair)
-    texts = probe_texts(world.incident(sizes, seed))
-    deployed = predictions_digest(registry, tenant, model_id, texts)
-    line = roll_back(registry, book, tenant=tenant, model_id=model_id, now=utc_now(), reopen=reopen, listener=listener)
-    now = predictions_digest(registry, tenant, model_id, texts)
+    done = roll_back_world(session.settings, tenant, model_id, now=utc_now(), listener=listener)
     return {
         "tenant": tenant,
         "model_id": model_id,
-        "rolled_back": current.deployment_id,
-        "deployment_id": line.deployment_id,
-        "patch_id": line.patch_id,
-        "patch_digest": line.patch_digest,
-        "predictions_digest": {"before": kept.before if kept else None, "deployed": deployed, "now": now},
-        "bit_equal": now == kept.before if kept else None,
+        "rolled_back": done.undone.deployment_id,
+        "deployment_id": done.line.deployment_id,
+        "patch_id": done.line.patch_id,
+        "patch_digest": done.line.patch_digest,
+        "predictions_digest": {"before": done.before, "deployed": done.deployed, "now": done.now},
+        "bit_equal": done.is_bit_equal,
     }

@@ -105,9 +105,9 @@ def contribute_deployed(
         TrustError, ConfigError, StorageError: as ``marketplace.contribution.contribute``.
     """
     from symbio_lab.cli.market_access import open_market
-    from symbio_lab.cli.registered_models import load_model, rebuild, record_of
     from symbio_lab.evaluation.suites import SuiteSizes
     from symbio_lab.marketplace.contribution import contribute as contribute_patch
+    from symbio_lab.scenarios.registered_models import load_model, rebuild, record_of
     from symbio_lab.store import Database, Ledger
     from symbio_lab.trust.key_ring import OWN_NAME
     from symbio_lab.trust.keys import load_or_create_key

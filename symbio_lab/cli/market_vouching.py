@@ -181,9 +181,9 @@ def load_base(model: str, settings: Settings) -> Any:
         ModelUnresolvedError: it is none of these, or a registered base comes out differently.
         NetworkUnavailableError: it must be downloaded and no network answers.
     """
-    from symbio_lab.cli.registered_models import load_model as load_record
-    from symbio_lab.cli.registered_models import model_file, rebuild
     from symbio_lab.models.loading import load_model
+    from symbio_lab.scenarios.registered_models import load_model as load_record
+    from symbio_lab.scenarios.registered_models import model_file, rebuild
 
     if model_file(settings, model).is_file():
         return rebuild(settings, load_record(settings, model), None).model

@@ -13,7 +13,7 @@ from __future__ import annotations
 import platform
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -32,7 +32,8 @@ from symbio_lab.comparison.summary import summarize
 from symbio_lab.config import Settings
 from symbio_lab.deployment.gate import gate_policy
 from symbio_lab.evaluation.suites import FailureSuite, SuiteSizes
-from symbio_lab.events import CellFinished, Event, Listener, emit
+from symbio_lab.errors import HealingCancelledError
+from symbio_lab.events import CellFinished, CellStarted, Event, Listener, emit
 from symbio_lab.models.embedding import SentenceEmbedder
 from symbio_lab.pipeline import Contributing, heal
 from symbio_lab.records import HealingOutcome
@@ -61,6 +62,7 @@ def compare(
     world: World | None = None,
     market: Market | None = None,
     shared: Path | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Comparison:
     """Run every cell of ``plan`` that is missing in ``out`` and return all rows.
 
@@ -72,8 +74,10 @@ def compare(
         world: the world to run on; None builds the plan's scenario.
         market: what marketplace arms may search; None takes the scenario's pool.
         shared: folder of results that other comparisons share; None shares nothing.
+        should_stop: asked before each cell and at every charge in it; True ends the comparison, finished cells stay.
 
     Raises:
+        HealingCancelledError: ``should_stop`` said so.
         ConfigError: the plan is wrong; all problems at once.
         UnknownDatasetError: no such scenario.
         EmptySliceError: too few failures for ``n_repair``.
@@ -100,6 +104,9 @@ def compare(
     for number, (strategy, seed) in enumerate(cells, start=1):
         folder = out / "cells" / plan.cell_key(strategy, seed, world.digest(), pool.key)
         if not (folder / "cell.json").is_file():
+            if should_stop is not None and should_stop():
+                raise HealingCancelledError(f"stopped before {strategy}, seed {seed}")
+            emit(listener, CellStarted(strategy, seed, number, len(cells)))
             if seed not in judges:
                 sizes = SuiteSizes(n_repair=plan.n_repair, n_replay=plan.n_replay, n_control_selection=plan.n_control)
                 suite = world.incident(sizes, seed)
@@ -108,12 +115,30 @@ def compare(
 
             def run(work: Path, arm: str = strategy, draw: int = seed, alone: bool = own) -> dict[str, Any]:
                 suite, judge = judges[draw]
-                return _run_cell(plan, world, pool, suite, judge, arm, draw, work, embed, listener, alone=alone)
+                return _run_cell(
+                    plan,
+                    world,
+                    pool,
+                    suite,
+                    judge,
+                    arm,
+                    draw,
+                    work,
+                    embed,
+                    listener,
+                    alone=alone,
+                    should_stop=should_stop,
+                )
 
-            if common is not None and own:
-                cell = common.cell(plan, strategy, seed, world.digest(), pool, run)
-            else:
-                cell = run(folder)
+            try:
+                if common is not None and own:
+                    cell = common.cell(plan, strategy, seed, world.digest(), pool, run)
+                else:
+                    cell = run(folder)
+            except BaseException:
+                # Stopped or failed: no half of a cell stays.
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
             write_json(folder / "cell.json", cell)
         details.append(read_json(folder / "cell.json"))
         row = details[-1]["row"]
@@ -184,6 +209,7 @@ def _run_cell(
     listener: Listener | None,
     *,
     alone: bool = False,
+    should_stop: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     store = folder / "store"
@@ -225,6 +251,7 @@ def _run_cell(
             key=key,
             issued=ISSUED,
             expires=EXPIRES,
+            should_stop=should_stop,
         )
         outcome = healed.outcome
     proposed, deployed = judge.judge(outcome.proposed), judge.judge(outcome.deployed)

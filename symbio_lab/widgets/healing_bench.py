@@ -1,0 +1,360 @@
+"""The healing bench: one incident, the arms that are to heal it, how they stand while they run, and what comes of it.
+
+The bench computes nothing. *Run* is ``compare`` in a process of its own, so other cells answer all the while and
+*Cancel* works within two seconds; finished arms are kept in ``out``, and a bench made again with the same settings
+shows them.
+
+Example::
+
+    bench = HealingBench("helpdesk")
+    bench.run()
+    bench.wait()
+    bench.deploy("marketplace_first")
+    bench.roll_back()
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+
+from symbio_lab.comparison.plan import DEFAULT_STRATEGIES, ComparisonPlan
+from symbio_lab.deployment.gate import GATE_POLICIES
+from symbio_lab.display import words
+from symbio_lab.display.bundles import Bundle
+from symbio_lab.display.prose import prose, stack
+from symbio_lab.errors import ConfigError, NotFoundError
+from symbio_lab.healing.catalogue import strategy_names
+from symbio_lab.scenarios.catalogue import scenario_names, scenario_recipe
+from symbio_lab.scenarios.recipe import RELEVANCES
+from symbio_lab.scenarios.registered_models import default_model_id
+from symbio_lab.widgets.bench_results import (
+    ARM_COLUMNS,
+    STANDING_COLUMNS,
+    Cell,
+    Standings,
+    arm_rows,
+    arms_bundle,
+    outcome_bundle,
+    read_cells,
+)
+from symbio_lab.widgets.child import Child, Ended
+from symbio_lab.widgets.panel import Panel, button, labelled
+from symbio_lab.widgets.plans import plan_fields
+from symbio_lab.widgets.views.table import TableView
+
+_DRAW_EVERY_S = 0.2
+"""Standings are redrawn at most this often while they change."""
+
+
+class HealingBench(Panel):
+    """Compare arms on one incident, and deploy what the gate accepted."""
+
+    def __init__(
+        self,
+        scenario: str = "helpdesk",
+        *,
+        pool: str = "high",
+        strategies: Sequence[str] = DEFAULT_STRATEGIES,
+        n_repair: int = 16,
+        seed: int = 0,
+        gate: str = "lab",
+        budget_forwards: float | None = None,
+        tenant: str = "default",
+        out: str | Path = "runs/bench",
+    ) -> None:
+        """Put the bench together; nothing is computed.
+
+        Args:
+            scenario: a world of the catalogue.
+            pool: relevance of its marketplace.
+            strategies: arms that are ticked.
+            n_repair: labelled failures given to each arm.
+            seed: draws the incident.
+            gate: the tenant's limits.
+            budget_forwards: forwards-equivalent of each arm; None takes the world's.
+            tenant: who gets what is deployed.
+            out: folder of results.
+
+        Raises:
+            ConfigError: a setting is wrong; all problems at once.
+            UnknownDatasetError: no such scenario.
+        """
+        ComparisonPlan(scenario, pool, tuple(strategies), (seed,), 0, n_repair, gate=gate).check()
+        scenario_recipe(scenario)
+        self.out = Path(out)
+        self.cells: tuple[Cell, ...] = ()
+        self.child: Child | None = None
+        self._standings = Standings()
+        self._drawn_at = 0.0
+        narrow = ipywidgets.Layout(width="16rem")
+        self.scenario = labelled(
+            ipywidgets.Dropdown(options=scenario_names(), value=scenario, description="Model and failures"), "scenario"
+        )
+        self.scenario.layout.width = "26rem"
+        self.pool = labelled(ipywidgets.Dropdown(options=RELEVANCES, value=pool, description="Marketplace"), "pool")
+        self.n_repair = labelled(
+            ipywidgets.BoundedIntText(value=n_repair, min=2, max=4096, description="Failures given"), "n-repair"
+        )
+        self.seed = labelled(ipywidgets.BoundedIntText(value=seed, min=0, max=10**6, description="Seed"), "seed")
+        self.gate = labelled(ipywidgets.Dropdown(options=tuple(GATE_POLICIES), value=gate, description="Gate"), "gate")
+        self.budget = labelled(
+            ipywidgets.Text(
+                value="" if budget_forwards is None else f"{budget_forwards:g}",
+                placeholder="the world's own",
+                description="Budget (forwards)",
+            ),
+            "budget",
+        )
+        self.tenant = labelled(ipywidgets.Text(value=tenant, description="Tenant"), "tenant")
+        for control in (self.pool, self.n_repair, self.seed, self.gate, self.budget, self.tenant):
+            control.layout = narrow
+        self.arms = {
+            name: labelled(
+                ipywidgets.Checkbox(
+                    value=name in strategies,
+                    description=name,
+                    tooltip=words.arm(name),
+                    indent=False,
+                    layout=ipywidgets.Layout(width="12rem"),
+                ),
+                f"arm-{name}",
+            )
+            for name in strategy_names()
+        }
+        self.run_button = button(
+            "Run", "run", self.run, kind="primary", tip="Run the ticked arms; finished ones are kept"
+        )
+        self.cancel_button = button("Cancel", "cancel", self.cancel, tip="Stop; finished arms are kept")
+        self.deploy_button = button("Deploy", "deploy", self.deploy, tip="Put the chosen arm's accepted patch live")
+        self.undo_button = button("Roll back", "roll-back", self.roll_back, tip="Undo the tenant's live deployment")
+        self.progress = labelled(ipywidgets.IntProgress(value=0, max=1, description="Arms"), "progress")
+        self.standings = TableView(
+            STANDING_COLUMNS, caption="Candidates as they are evaluated", empty="no candidate yet"
+        )
+        self.standings.add_class("sl-standings")
+        self.table = TableView(ARM_COLUMNS, caption="Arms, judged on withheld samples", empty="no arm has finished yet")
+        self.table.add_class("sl-arms")
+        self.examples = ipywidgets.HTML()
+        self.examples.add_class("sl-examples")
+        flow = ipywidgets.Layout(display="flex", flex_flow="row wrap", width="100%")
+        settings = (self.scenario, self.pool, self.n_repair, self.seed, self.gate, self.budget)
+        super().__init__(
+            "Healing bench",
+            [
+                ipywidgets.Box(settings, layout=flow),
+                ipywidgets.Box(tuple(self.arms.values()), layout=flow),
+                ipywidgets.Box((self.run_button, self.cancel_button, self.progress), layout=flow),
+                self.standings,
+                self.table,
+                ipywidgets.Box((self.tenant, self.deploy_button, self.undo_button), layout=flow),
+                self.examples,
+            ],
+            name="healing-bench",
+        )
+        for control in (*settings, *self.arms.values()):
+            control.observe(lambda _: self._settings_changed(), "value")
+        self.table.observe(lambda _: self._show_chosen(), "chosen")
+        self._settings_changed()
+        self._set_running(False)
+
+    @property
+    def plan(self) -> ComparisonPlan:
+        """The comparison that fits the choices made.
+
+        Raises:
+            ConfigError: no arm is ticked, or the budget is not a number.
+        """
+        budget = None
+        if self.budget.value.strip():
+            try:
+                budget = float(self.budget.value)
+            except ValueError as error:
+                raise ConfigError([f"budget {self.budget.value!r} is not a number"]) from error
+        plan = ComparisonPlan(
+            self.scenario.value,
+            pool=self.pool.value,
+            strategies=tuple(name for name, box in self.arms.items() if box.value),
+            seeds=(self.seed.value,),
+            n_repair=self.n_repair.value,
+            gate=self.gate.value,
+            budget_forwards=budget,
+            reference_arms=(),
+        )
+        plan.check()
+        return plan
+
+    @property
+    def chosen(self) -> str | None:
+        """The arm whose row is chosen."""
+        return self.table.chosen[-1] if self.table.chosen else None
+
+    def run(self) -> None:
+        """Run the ticked arms in a process of its own; what is finished already is not run again."""
+        plan = self.guarded(lambda: self.plan)
+        if plan is None or self._is_busy():
+            return
+        self._standings = Standings()
+        self.standings.show([])
+        self.progress.max, self.progress.value = len(plan.cells()), 0
+        self._start("run_plan", {"plan": plan_fields(plan), "out": str(self.out)}, "running", self._after_run)
+
+    def cancel(self) -> None:
+        """Stop what runs, within two seconds; finished arms are kept."""
+        if self.child is not None and self.child.is_running:
+            self.status.say("stopping ...")
+            self.child.cancel()
+
+    def deploy(self, strategy: str | None = None) -> None:
+        """Put an arm's accepted patch live for the tenant; None takes the chosen row."""
+
+        def wanted() -> Cell:
+            name = strategy or self.chosen
+            cell = next((c for c in self.cells if c.strategy == name), None)
+            if cell is None:
+                raise NotFoundError("no arm is chosen", hint="choose a finished arm in the table")
+            if cell.deployable is None:
+                raise NotFoundError(
+                    f"{name} has no patch that the gate accepted", hint="choose an arm whose outcome is healed"
+                )
+            return cell
+
+        cell = self.guarded(wanted)
+        if cell is None or self._is_busy():
+            return
+        asked = {
+            "plan": plan_fields(self.plan),
+            "store": str(cell.folder / "store"),
+            "digest": cell.deployable,
+            "tenant": self.tenant.value,
+            "model_id": self.model_id,
+        }
+        self._start("deploy_arm", asked, "deploying", self._after_deploy)
+
+    def roll_back(self) -> None:
+        """Undo the tenant's live deployment on this base; predictions come back bit for bit."""
+        if not self._is_busy():
+            self._start(
+                "undo", {"tenant": self.tenant.value, "model_id": self.model_id}, "rolling back", self._after_undo
+            )
+
+    def wait(self, timeout_s: float | None = None) -> Ended | None:
+        """Return how the work that runs ended, or None if it has not within ``timeout_s`` seconds; for scripts."""
+        return self.child.wait(timeout_s) if self.child is not None else None
+
+    @property
+    def model_id(self) -> str:
+        """Id of the base in the ledger, as ``symbio heal`` names it."""
+        return default_model_id(self.scenario.value, 0)
+
+    def code(self) -> str:
+        """Return the comparison as a script."""
+        plan = self.plan
+        budget = f"\n    budget_forwards={plan.budget_forwards!r}," if plan.budget_forwards is not None else ""
+        return (
+            "from pathlib import Path\n\n"
+            "from symbio_lab.comparison.compare import compare\n"
+            "from symbio_lab.comparison.plan import ComparisonPlan\n\n"
+            "plan = ComparisonPlan(\n"
+            f"    {plan.scenario!r},\n    pool={plan.pool!r},\n    strategies={plan.strategies!r},\n"
+            f"    seeds={plan.seeds!r},\n    n_repair={plan.n_repair!r},\n    gate={plan.gate!r},{budget}\n"
+            "    reference_arms=(),\n)\n"
+            f"done = compare(plan, Path({str(self.out)!r}))"
+        )
+
+    def twin(self) -> Bundle:
+        """Return the arms and the chosen one's answers, without a kernel."""
+        caption = (
+            f"{self.scenario.value}, {self.pool.value} pool, {self.n_repair.value} failures, seed {self.seed.value}"
+        )
+        if not self.cells:
+            return prose(f"Healing bench for {caption}: no arm has finished yet.")
+        shown = self.chosen or self.cells[-1].strategy
+        return stack(arms_bundle(self.cells, f"Arms on {caption}"), outcome_bundle(self.cells, shown))
+
+    def _is_busy(self) -> bool:
+        busy = self.child is not None and self.child.is_running
+        if busy:
+            self.status.say("something runs already; cancel it first", "bad")
+        return busy
+
+    def _start(self, function: str, arguments: Mapping[str, Any], words_: str, after: Any) -> None:
+        self.child = Child(
+            f"symbio_lab.widgets.healing_run:{function}", arguments, on_event=self._on_event, on_end=after
+        )
+        self._set_running(True)
+        self.status.say(f"{words_} ...")
+        self.child.start()
+
+    def _set_running(self, running: bool) -> None:
+        for one in (self.run_button, self.deploy_button, self.undo_button):
+            one.disabled = running
+        self.cancel_button.disabled = not running
+
+    def _on_event(self, event: Mapping[str, Any]) -> None:
+        if self._standings.take(event) and time.monotonic() - self._drawn_at > _DRAW_EVERY_S:
+            self._draw_standings()
+        match event["event"]:
+            case "CellStarted":
+                self.status.say(f"{event['strategy']}: {words.arm(str(event['strategy']))}")
+            case "PhaseStarted":
+                self.status.say(f"{self._standings.arm or 'deployment'}: {words.phase(str(event['phase']))}")
+            case "BuildProgress":
+                self.status.say(f"building {event['what']}: {event['done']} of {event['total']}")
+            case "CellFinished":
+                self.progress.value = event["done"]
+                self._load()
+
+    def _draw_standings(self) -> None:
+        self._drawn_at = time.monotonic()
+        self.standings.show(list(self._standings.rows.values()))
+
+    def _after_run(self, ended: Ended) -> None:
+        self._draw_standings()
+        self._load()
+        self._say_end(ended, f"{len(self.cells)} arms finished; choose one to see its answers")
+
+    def _after_deploy(self, ended: Ended) -> None:
+        done = ended.result or {}
+        live = f"{done.get('patch_id')} is live for {self.tenant.value}: {str(done.get('deployment_id'))[:12]}"
+        self._say_end(ended, live)
+
+    def _after_undo(self, ended: Ended) -> None:
+        done = ended.result or {}
+        same = "not compared" if done.get("bit_equal") is None else "predictions DIFFER from before"
+        if done.get("bit_equal"):
+            same = "predictions are those of before, bit for bit"
+        self._say_end(ended, f"{done.get('patch_id') or 'the base'} answers again; {same}")
+
+    def _say_end(self, ended: Ended, good: str) -> None:
+        self._set_running(False)
+        if ended.status == "finished":
+            self.status.say(good, "good")
+        elif ended.status == "cancelled":
+            self.status.say("cancelled; finished arms are kept")
+        else:
+            self.status.say(f"{ended.reason}{f'. Next: {ended.hint}' if ended.hint else ''}", "bad")
+
+    def _settings_changed(self) -> None:
+        self._load()
+        try:
+            self.refresh_code()
+        except ConfigError as error:
+            self.code_box.code = f"# {error}"
+
+    def _load(self) -> None:
+        try:
+            plan = self.plan
+        except ConfigError:
+            self.cells = ()
+        else:
+            self.cells = read_cells(self.out, plan)
+        self.table.show(arm_rows(self.cells))
+        self._show_chosen()
+
+    def _show_chosen(self) -> None:
+        self.examples.value = outcome_bundle(self.cells, self.chosen).html
