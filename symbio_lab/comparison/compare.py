@@ -31,8 +31,8 @@ from symbio_lab.comparison.sharing import SharedResults, reads_market
 from symbio_lab.comparison.summary import summarize
 from symbio_lab.config import Settings
 from symbio_lab.deployment.gate import gate_policy
-from symbio_lab.evaluation.suites import FailureSuite, SuiteSizes
 from symbio_lab.errors import HealingCancelledError
+from symbio_lab.evaluation.suites import FailureSuite, SuiteSizes
 from symbio_lab.events import CellFinished, CellStarted, Event, Listener, emit
 from symbio_lab.models.embedding import SentenceEmbedder
 from symbio_lab.pipeline import Contributing, heal

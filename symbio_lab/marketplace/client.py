@@ -86,6 +86,11 @@ class MarketplaceClient:
         return self._indices
 
     @property
+    def has_read(self) -> bool:
+        """Whether the markets were read, so that a search asks none of them."""
+        return self._indices is not None
+
+    @property
     def indices(self) -> tuple[MarketIndex, ...]:
         """Indices of all markets, read on first use."""
         return self._indices if self._indices is not None else self.refresh()

@@ -18,10 +18,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from symbio_lab.widgets.failure_explorer import FailureExplorer as FailureExplorer
     from symbio_lab.widgets.healing_bench import HealingBench as HealingBench
+    from symbio_lab.widgets.marketplace_browser import MarketplaceBrowser as MarketplaceBrowser
+    from symbio_lab.widgets.strategy_comparison import StrategyComparison as StrategyComparison
+    from symbio_lab.widgets.sweep_monitor import SweepMonitor as SweepMonitor
+    from symbio_lab.widgets.trust_manager import TrustManager as TrustManager
 
 _PLACES = {
     "FailureExplorer": "failure_explorer",
     "HealingBench": "healing_bench",
+    "MarketplaceBrowser": "marketplace_browser",
+    "StrategyComparison": "strategy_comparison",
+    "SweepMonitor": "sweep_monitor",
+    "TrustManager": "trust_manager",
 }
 __all__ = [*_PLACES]
 

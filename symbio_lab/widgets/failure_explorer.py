@@ -81,6 +81,7 @@ class FailureExplorer(Panel):
         self._folder = study_folder(self._root, traffic)
         self.tags: dict[str, list[str]] = self._kept_tags()
         self._low = [text.casefold() for text in traffic.texts]
+        self._rows = [traffic_row(traffic, i, self.tags) for i in range(len(traffic))]
         self._shown: list[int] = []
         self._on_map: list[int] = []
         self._is_choosing = False
@@ -203,6 +204,8 @@ class FailureExplorer(Panel):
             kept = [t for t in self.tags.get(i, []) if t != name]
             self.tags[i] = kept if off else [*kept, name]
         self.tags = {i: names for i, names in self.tags.items() if names}
+        for row in rows:
+            self._rows[row] = traffic_row(self.traffic, row, self.tags)
         self.guarded(lambda: write_json(self._folder / "tags.json", self.tags))
         self._filter()
         self.status.say(f"tag {name!r} {'taken off' if off else 'put on'} {len(ids)} rows", "good")
@@ -263,7 +266,7 @@ class FailureExplorer(Panel):
             columns = [Column(c.title, c.number) for c in PATTERN_COLUMNS]
             parts.append(table(columns, [list(row.cells) for row in pattern_rows(self.found)], self.patterns.caption))
         columns = [Column(c.title, c.number) for c in ROW_COLUMNS]
-        rows = [list(traffic_row(self.traffic, i, self.tags).cells) for i in self._shown[:NUM_TWIN_ROWS]]
+        rows = [list(self._rows[i].cells) for i in self._shown[:NUM_TWIN_ROWS]]
         more = f"; {NUM_TWIN_ROWS} of {len(self._shown):,} are shown" if len(self._shown) > NUM_TWIN_ROWS else ""
         parts.append(table(columns, rows, f"{self.rows.caption}{more}"))
         return stack(*parts)
@@ -278,7 +281,7 @@ class FailureExplorer(Panel):
             if (domain == ALL or self.traffic.domains[i] == domain) and all(word in self._low[i] for word in words)
         ]
         what = "failures" if self.only_failures.value else "answers"
-        self.rows.show([traffic_row(self.traffic, i, self.tags) for i in self._shown], f"{len(self._shown):,} {what}")
+        self.rows.show([self._rows[i] for i in self._shown], f"{len(self._shown):,} {what}")
 
     def _on_event(self, event: Mapping[str, Any]) -> None:
         if event["event"] == "BuildProgress":

@@ -10,6 +10,7 @@ import pytest
 
 from symbio_lab.errors import NotFoundError
 from symbio_lab.reports.printing import FLAGS, find_browser
+from tests.browser.lab import Server
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +28,13 @@ def browser() -> Iterator[Any]:
         started = playwright.chromium.launch(executable_path=str(path), args=[f for f in FLAGS if f != "--headless"])
         yield started
         started.close()
+
+
+@pytest.fixture(scope="session")
+def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One JupyterLab for all tests of widgets, over an empty folder of notebooks."""
+    root = tmp_path_factory.mktemp("lab")
+    (root / "notebooks").mkdir()
+    server = Server(root / "notebooks", root / "jupyter", {"SYMBIO_LAB_HOME": str(root / "home")})
+    yield server
+    server.stop()

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from symbio_lab.cli import market as market_module
-from symbio_lab.cli.market_policy import add_policy_commands, doubts_about, loosened
+from symbio_lab.cli.market_policy import add_policy_commands
 from symbio_lab.trust.envelope import ENVELOPE_NAME
 from symbio_lab.trust.policy import TrustPolicy
+from symbio_lab.trust.policy_words import doubts_about, loosened
 from tests.attacks.market_simulator import ALICE, EVE, MALLORY, Market, standard_policy
 
 FOREVER = "2999-01-01T00:00:00Z"
