@@ -21,11 +21,11 @@ ROW_COLUMNS = (
     TableColumn("tags", "tags"),
 )
 PATTERN_COLUMNS = (
-    TableColumn("pattern", "pattern", width="minmax(14rem, 4fr)"),
+    TableColumn("pattern", "pattern", width="minmax(10rem, 4fr)"),
     TableColumn("failures", "failures", number=True, width="6rem"),
-    TableColumn("inside", "wrong inside [95 %]", number=True, width="minmax(11rem, 1fr)"),
-    TableColumn("outside", "wrong outside", number=True, width="8rem"),
-    TableColumn("state", "confirmed", width="7rem"),
+    TableColumn("inside", "wrong inside [95 %]", number=True, width="minmax(10rem, 1fr)"),
+    TableColumn("outside", "wrong outside", number=True, width="7rem"),
+    TableColumn("state", "confirmed", width="6rem"),
 )
 
 
@@ -44,7 +44,8 @@ def pattern_rows(found: Sequence[Found]) -> list[TableEntry]:
     for number, one in enumerate(found):
         inside = f"{percent(one.inside.value)} {percent_range(one.inside.low, one.inside.high)}".strip()
         said = "yes" if one.confirmed else "no"
-        cells = (one.description, count(one.num_failures), inside, percent(one.outside.value), said)
+        what = f"{one.description} (symptom)" if one.symptom else one.description
+        cells = (what, count(one.num_failures), inside, percent(one.outside.value), said)
         keys = (one.description, one.num_failures, one.inside.value, one.outside.value, said)
         rows.append(TableEntry(str(number), cells, keys, ("", "", "", "", "good" if one.confirmed else "")))
     return rows

@@ -72,7 +72,7 @@ class FailureExplorer(Panel):
             alarms: words -> row at which it happened, drawn into the stream.
             out: folder that keeps embeddings and tags; None takes ``explorer/`` in the state folder.
         """
-        self.traffic, self.model_id, self.tenant = traffic, model_id, tenant
+        self.traffic, self.model_name, self.tenant = traffic, model_id, tenant
         self.task_type, self.labels = task_type, tuple(labels)
         self.alarms = dict(alarms or {})
         self.found: tuple[Found, ...] = ()
@@ -244,8 +244,8 @@ class FailureExplorer(Panel):
     def code(self) -> str:
         """Return the call that opens this explorer and draws the incident."""
         source = (
-            f"explorer = FailureExplorer.of_store({self.model_id!r}, tenant={self.tenant!r})"
-            if self.model_id
+            f"explorer = FailureExplorer.of_store({self.model_name!r}, tenant={self.tenant!r})"
+            if self.model_name
             else "explorer = FailureExplorer.of_records(records)"
         )
         lines = [
@@ -304,7 +304,7 @@ class FailureExplorer(Panel):
     def _draw_map(self, plane: Any) -> None:
         """Show the failures, grouped by the strongest pattern that they lie in."""
         self._on_map = [int(i) for i in np.flatnonzero(self.traffic.failed)]
-        best = [one for one in self.found if one.confirmed][: MAX_GROUPS - 1]
+        best = [one for one in self.found if one.confirmed and not one.symptom][: MAX_GROUPS - 1]
         group = dict.fromkeys(self._on_map, len(best))
         for number in reversed(range(len(best))):
             group.update((row, number) for row in best[number].rows if row in group)

@@ -231,7 +231,7 @@ class HealingBench(Panel):
             "store": str(cell.folder / "store"),
             "digest": cell.deployable,
             "tenant": self.tenant.value,
-            "model_id": self.model_id,
+            "model_id": self.base_name,
         }
         self._start("deploy_arm", asked, "deploying", self._after_deploy)
 
@@ -239,7 +239,7 @@ class HealingBench(Panel):
         """Undo the tenant's live deployment on this base; predictions come back bit for bit."""
         if not self._is_busy():
             self._start(
-                "undo", {"tenant": self.tenant.value, "model_id": self.model_id}, "rolling back", self._after_undo
+                "undo", {"tenant": self.tenant.value, "model_id": self.base_name}, "rolling back", self._after_undo
             )
 
     def wait(self, timeout_s: float | None = None) -> Ended | None:
@@ -247,7 +247,7 @@ class HealingBench(Panel):
         return self.child.wait(timeout_s) if self.child is not None else None
 
     @property
-    def model_id(self) -> str:
+    def base_name(self) -> str:
         """Id of the base in the ledger, as ``symbio heal`` names it."""
         return default_model_id(self.scenario.value, 0)
 

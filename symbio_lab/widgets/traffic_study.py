@@ -35,6 +35,8 @@ class Found:
     outside: Interval
     p_value: float
     confirmed: bool
+    symptom: bool
+    """Whether it says how the model failed, not what it was asked."""
 
 
 def study_folder(root: Path, traffic: Traffic) -> Path:
@@ -145,6 +147,7 @@ def study_traffic(folder: str, seed: int, *, listener: Listener, should_stop: Ca
             "outside": _interval(one.outside),
             "p_value": one.p_value,
             "confirmed": one.confirmed,
+            "symptom": one.is_symptom,
         }
         for one in (*search.confirmed, *search.unconfirmed)
     ]
@@ -161,6 +164,7 @@ def found_from(fields: dict[str, Any]) -> Found:
         Interval(**fields["outside"]),
         fields["p_value"],
         fields["confirmed"],
+        fields["symptom"],
     )
 
 

@@ -81,8 +81,8 @@ class TrustManager(Panel):
         self.markets = tuple(markets)
         self.file = Path(policy) if policy is not None else self.settings.home / enrolled.POLICY_FILE_NAME
         self.problems: tuple[str, ...] = ()
-        self.keys = TableView(_KEYS, caption="Keys that count here", empty="no key counts yet")
-        self.keys.add_class("sl-keys")
+        self.key_table = TableView(_KEYS, caption="Keys that count here", empty="no key counts yet")
+        self.key_table.add_class("sl-keys")
         self.card = labelled(ipywidgets.Text(placeholder="card, or public key (64 hex)", description="Enrol"), "card")
         self.card.layout.width = "30rem"
         self.who = labelled(ipywidgets.Text(placeholder="whose key it is", description="Name"), "who")
@@ -104,7 +104,7 @@ class TrustManager(Panel):
         super().__init__(
             "Trust",
             [
-                self.keys,
+                self.key_table,
                 ipywidgets.Box((self.card, self.who, self.known, self.enrol_button), layout=flow),
                 ipywidgets.Box((self.reason, self.revoke_button), layout=flow),
                 self.text,
@@ -164,7 +164,7 @@ class TrustManager(Panel):
             cells = (who, keyid[:16], rights, " ".join(key.namespaces) or "any free", state)
             tone = "bad" if keyid in policy.revoked else ""
             rows.append(TableEntry(keyid, cells, (), ("", "", "", "", tone)))
-        self.keys.show(rows, f"{len(rows)} keys count here")
+        self.key_table.show(rows, f"{len(rows)} keys count here")
 
     def enrol(self) -> None:
         """Accept patches signed by the key on the card from now on."""
@@ -188,11 +188,11 @@ class TrustManager(Panel):
         """Revoke the chosen key here at once."""
 
         def work() -> str:
-            if not self.keys.chosen:
+            if not self.key_table.chosen:
                 raise ConfigError(["no key is chosen"], hint="choose one in the table")
             if not self.reason.value.strip():
                 raise ConfigError(["say why"], hint="fill in Reason")
-            keyid = str(self.keys.chosen[-1])
+            keyid = str(self.key_table.chosen[-1])
             enrolled.revoke_here(self.settings, keyid, reason=self.reason.value.strip(), now=utc_now())
             return keyid
 
@@ -238,8 +238,8 @@ class TrustManager(Panel):
     def twin(self) -> Bundle:
         """Return keys and rulings."""
         columns = [Column(c.title) for c in _KEYS]
-        keys: list[TableRow] = [list(row.cells) for row in self.keys.entries]
-        parts = [table(columns, keys, self.keys.caption)]
+        keys: list[TableRow] = [list(row.cells) for row in self.key_table.entries]
+        parts = [table(columns, keys, self.key_table.caption)]
         if self.rulings.entries:
             rows: list[TableRow] = [list(row.cells) for row in self.rulings.entries]
             parts.append(table([Column(c.title) for c in _RULED], rows, self.rulings.caption))

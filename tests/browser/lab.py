@@ -8,6 +8,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -84,8 +85,9 @@ class Server:
 
 def jupyter_places(home: Path) -> dict[str, str]:
     """Where Jupyter keeps what it keeps, apart from the user's own."""
-    names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
-    places = {name: home / name.lower() for name in names}
+    places = {name: home / name.lower() for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
+    # A socket's path has 107 characters at most.
+    places["JUPYTER_RUNTIME_DIR"] = Path(tempfile.mkdtemp(prefix="sl-"))
     for place in places.values():
         place.mkdir(parents=True, exist_ok=True)
     return {name: str(place) for name, place in places.items()}
@@ -123,13 +125,18 @@ class LabPage:
         page.evaluate("() => window.jupyterapp.restored.then(() => true)")
         page.wait_for_function("() => window.jupyterapp.shell.currentWidget?.context?.isReady")
 
-    def run_all(self) -> None:
-        """Run every cell; return when all ran."""
+    def wait_until_idle(self) -> None:
+        """Return when the kernel is there and does nothing."""
         self.page.wait_for_function(
             "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
         )
+
+    def run_all(self) -> None:
+        """Run every cell; return when all ran."""
+        self.wait_until_idle()
         self.page.set_default_timeout(RUN_MS)
-        assert self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        done = self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        assert done, "\n".join(self.page.locator(".jp-OutputArea-output").all_inner_texts())
         self.page.set_default_timeout(60_000)
 
     def value(self, expression: str) -> Any:
