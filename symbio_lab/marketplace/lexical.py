@@ -32,6 +32,32 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
+class WordIndex:
+    """The words of N texts, counted once for many queries."""
+
+    def __init__(self, documents: Sequence[str]) -> None:
+        """Count the words of N texts."""
+        self._counts = [Counter(words(document)) for document in documents]
+        self._lengths = [sum(count.values()) for count in self._counts]
+        self._mean_length = sum(self._lengths) / len(self._lengths) if sum(self._lengths) else 1.0
+
+    def scores(self, query: str) -> list[float]:
+        """Return the scaled BM25 score of each text, (N,), in [0, 1]; 0 where no word of the query is in it."""
+        counts = self._counts
+        idf = {}
+        for word in sorted(set(words(query))):
+            containing = sum(word in count for count in counts)
+            idf[word] = math.log(1 + (len(counts) - containing + 0.5) / (containing + 0.5))
+        ceiling = sum(idf.values()) * (K1 + 1)
+        if ceiling == 0:
+            return [0.0] * len(counts)
+        scores = []
+        for count, length in zip(counts, self._lengths, strict=True):
+            norm = K1 * (1 - B + B * length / self._mean_length)
+            scores.append(sum(idf[w] * count[w] * (K1 + 1) / (count[w] + norm) for w in idf if w in count) / ceiling)
+        return scores
+
+
 def lexical_scores(query: str, documents: Sequence[str]) -> list[float]:
     """Return the scaled BM25 score of each document, in [0, 1].
 
@@ -42,18 +68,4 @@ def lexical_scores(query: str, documents: Sequence[str]) -> list[float]:
     Returns:
         N scores; 0 where no word matches.
     """
-    counts = [Counter(words(document)) for document in documents]
-    lengths = [sum(count.values()) for count in counts]
-    mean_length = sum(lengths) / len(lengths) if lengths and sum(lengths) else 1.0
-    idf = {}
-    for word in sorted(set(words(query))):
-        containing = sum(word in count for count in counts)
-        idf[word] = math.log(1 + (len(counts) - containing + 0.5) / (containing + 0.5))
-    ceiling = sum(idf.values()) * (K1 + 1)
-    if ceiling == 0:
-        return [0.0] * len(counts)
-    scores = []
-    for count, length in zip(counts, lengths, strict=True):
-        norm = K1 * (1 - B + B * length / mean_length)
-        scores.append(sum(idf[w] * count[w] * (K1 + 1) / (count[w] + norm) for w in idf if w in count) / ceiling)
-    return scores
+    return WordIndex(documents).scores(query)

@@ -22,7 +22,7 @@ from symbio_lab.display.table import Column, table
 from symbio_lab.errors import NotFoundError, SymbioError
 from symbio_lab.marketplace.client import MarketplaceClient
 from symbio_lab.marketplace.index import IndexEntry
-from symbio_lab.marketplace.lexical import lexical_scores
+from symbio_lab.marketplace.lexical import WordIndex
 from symbio_lab.marketplace.opening import open_transport
 from symbio_lab.marketplace.ratings import Rating, rate
 from symbio_lab.records import Candidate, content_id
@@ -62,7 +62,8 @@ class MarketplaceBrowser(Panel):
         self.client = client
         self.child: Child | None = None
         self.entries: dict[str, IndexEntry] = {}
-        self._cards: list[str] = []
+        self._words = WordIndex(())
+        self._rows: dict[str, tuple[str, TableEntry]] = {}
         self._guard = threading.Lock()
         self.query = labelled(
             ipywidgets.Text(value=query, placeholder="what should be healed", description="Find"), "find"
@@ -220,7 +221,11 @@ class MarketplaceBrowser(Panel):
         """Show what the client has read."""
         found = [entry for index in self.client.indices for entry in index.entries]
         self.entries = {row_id(entry): entry for entry in found}
-        self._cards = [f"{entry.ref.replace('/', ' ')} {entry.card_text}" for entry in found]
+        self._words = WordIndex([f"{entry.ref.replace('/', ' ')} {entry.card_text}" for entry in found])
+        levels = {key: level_of(key, self.client.policy) for key in {entry.keyid for entry in found}}
+        self._rows = {
+            row_id(entry): (levels[entry.keyid], offer_row(entry, levels[entry.keyid], None)) for entry in found
+        }
         licences = sorted({e.manifest.licence for e in found if e.manifest is not None})
         self.licence.options = [ANY, *licences]
         refused = sum(entry.problem is not None for entry in found)
@@ -230,13 +235,13 @@ class MarketplaceBrowser(Panel):
 
     def _filter(self) -> None:
         asked = self.query.value.strip()
-        scores = lexical_scores(asked, self._cards) if asked else [0.0] * len(self._cards)
+        scores = self._words.scores(asked)
         rows: list[tuple[float, TableEntry]] = []
-        for entry, score in zip(self.entries.values(), scores, strict=True):
-            level = level_of(entry.keyid, self.client.policy)
+        for (key, entry), score in zip(self.entries.items(), scores, strict=True):
+            level, row = self._rows[key]
             if (asked and score <= 0.0) or not self._passes(entry, level):
                 continue
-            rows.append((score, offer_row(entry, level, score if asked else None)))
+            rows.append((score, offer_row(entry, level, score) if asked else row))
         rows.sort(key=lambda pair: -pair[0])
         self.table.show([row for _, row in rows], f"{len(rows):,} of {len(self.entries):,} offers")
         self.refresh_code()

@@ -87,6 +87,7 @@ class StrategyComparison(Panel):
         key = f"{self.view.value} {self.first.value} {self.second.value}"
         if key in self._drawn:
             self._show(self._drawn[key])
+            self._say_drawn()
             return
         self.status.say("drawing ...")
         threading.Thread(target=self._draw, args=(key, self._views[self.view.value]), daemon=True).start()
@@ -172,6 +173,9 @@ class StrategyComparison(Panel):
             self.status.say(f"{error}. Next: {error.hint}", "bad")
             return
         self._show(self._drawn[key])
+        self._say_drawn()
+
+    def _say_drawn(self) -> None:
         self.status.say(f"{self.view.value}: {self.first.value} and {self.second.value}")
 
     def _show(self, bundle: Bundle) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from symbio_lab.errors import NotFoundError
 from symbio_lab.reports.printing import FLAGS, find_browser
 from tests.browser.lab import Server
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +38,8 @@ def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
     """One JupyterLab for all tests of widgets, over an empty folder of notebooks."""
     root = tmp_path_factory.mktemp("lab")
     (root / "notebooks").mkdir()
-    server = Server(root / "notebooks", root / "jupyter", {"SYMBIO_LAB_HOME": str(root / "home")})
+    server = Server(
+        root / "notebooks", root / "jupyter", {"SYMBIO_LAB_HOME": str(root / "home"), "PYTHONPATH": str(ROOT)}
+    )
     yield server
     server.stop()

@@ -166,7 +166,9 @@ class LabPage:
         self.page.evaluate(
             "() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})"
         )
-        self.page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
+        self.page.wait_for_function(
+            "() => document.body.dataset.jpThemeLight === 'false' && !document.getElementById('jupyterlab-splash')"
+        )
 
     def _note(self, url: str) -> None:
         local = (f"http://127.0.0.1:{self.server.port}", f"ws://127.0.0.1:{self.server.port}", "data:", "blob:")
