@@ -7,10 +7,12 @@ from typing import Any
 from symbio_lab.display.bundles import Bundle
 from symbio_lab.display.charts import CONFIG, SCHEMA, chart_bundle
 from symbio_lab.display.numbers import pp, pp_range
-from symbio_lab.display.palette import BLUE, VERMILION
 from symbio_lab.errors import DataError
 from symbio_lab.reports.sweep.contrasts import mean_over_incidents
 from symbio_lab.reports.sweep.results import SweepResults
+
+LOW, HIGH = "#f4a582", "#92c5de"
+"""Light enough for dark words on them (ColorBrewer RdBu)."""
 
 
 def surface_points(results: SweepResults, first: str, second: str) -> list[dict[str, Any]]:
@@ -37,7 +39,8 @@ def surface_points(results: SweepResults, first: str, second: str) -> list[dict[
                     "low": figure.low,
                     "high": figure.high,
                     "incidents": len(found),
-                    "said": f"{pp(figure.value)} {pp_range(figure.low, figure.high)} n={len(found)}".strip(),
+                    "mean": pp(figure.value),
+                    "said": f"{pp_range(figure.low, figure.high)} n={len(found)}".strip(),
                 }
             )
     return points
@@ -59,7 +62,7 @@ def surface_chart(results: SweepResults, first: str, second: str) -> Bundle:
         "field": "difference",
         "type": "quantitative",
         "title": f"{first} minus {second} (pp)",
-        "scale": {"domain": [-most, 0, most], "range": [VERMILION, "#f7f7f7", BLUE]},
+        "scale": {"domain": [-most, 0, most], "range": [LOW, "#f7f7f7", HIGH]},
     }
     spec = {
         "$schema": SCHEMA,
@@ -69,11 +72,14 @@ def surface_chart(results: SweepResults, first: str, second: str) -> Bundle:
         "data": {"values": points},
         "layer": [
             {"mark": "rect", "encoding": {"x": x, "y": y, "color": colour}},
-            {
-                "mark": {"type": "text", "fontSize": 11, "color": "#1a1a1a"},
-                "encoding": {"x": x, "y": y, "text": {"field": "said"}},
-            },
+            _words(x, y, "mean", -7, 12, "bold"),
+            _words(x, y, "said", 9, 10, "normal"),
         ],
     }
-    said = "; ".join(f"{p['pool']} pool, {p['failures']} failures: {p['said']}" for p in points)
+    said = "; ".join(f"{p['pool']} pool, {p['failures']} failures: {p['mean']} {p['said']}" for p in points)
     return chart_bundle(spec, f"{first} minus {second}, mean over incidents with 95 % interval. {said}.")
+
+
+def _words(x: Any, y: Any, name: str, dy: int, size: int, weight: str) -> dict[str, Any]:
+    mark = {"type": "text", "fontSize": size, "dy": dy, "fontWeight": weight, "color": "#1a1a1a"}
+    return {"mark": mark, "encoding": {"x": x, "y": y, "text": {"field": name}}}

@@ -36,7 +36,7 @@ from symbio_lab.widgets.explorer_rows import (
     stream_html,
     traffic_row,
 )
-from symbio_lab.widgets.panel import Panel, button, labelled
+from symbio_lab.widgets.panel import Panel, button, flow, labelled
 from symbio_lab.widgets.traffic_study import Found, embeddings_of, found_from, study_folder
 from symbio_lab.widgets.views.scatter import MAX_GROUPS, ScatterView
 from symbio_lab.widgets.views.table import TableView
@@ -105,17 +105,17 @@ class FailureExplorer(Panel):
         self.map.add_class("sl-map")
         self.rows = TableView(ROW_COLUMNS, caption="", empty="nothing matches", multiple=True)
         self.rows.add_class("sl-rows")
-        flow = ipywidgets.Layout(display="flex", flex_flow="row wrap", width="100%")
+        lines = flow()
         super().__init__(
             f"Failures of {model_id}" if model_id else "Failures",
             [
                 self.stream,
-                ipywidgets.Box((self.study_button, self.cancel_button), layout=flow),
+                ipywidgets.Box((self.study_button, self.cancel_button), layout=lines),
                 self.patterns,
                 self.map,
-                ipywidgets.Box((self.query, self.domain, self.only_failures), layout=flow),
+                ipywidgets.Box((self.query, self.domain, self.only_failures), layout=lines),
                 self.rows,
-                ipywidgets.Box((self.tag, self.tag_button), layout=flow),
+                ipywidgets.Box((self.tag, self.tag_button), layout=lines),
             ],
             name="failure-explorer",
         )

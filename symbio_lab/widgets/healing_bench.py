@@ -43,7 +43,7 @@ from symbio_lab.widgets.bench_results import (
     read_cells,
 )
 from symbio_lab.widgets.child import Child, Ended
-from symbio_lab.widgets.panel import Panel, button, labelled
+from symbio_lab.widgets.panel import Panel, button, flow, labelled
 from symbio_lab.widgets.plans import plan_fields
 from symbio_lab.widgets.views.table import TableView
 
@@ -141,17 +141,17 @@ class HealingBench(Panel):
         self.table.add_class("sl-arms")
         self.examples = ipywidgets.HTML()
         self.examples.add_class("sl-examples")
-        flow = ipywidgets.Layout(display="flex", flex_flow="row wrap", width="100%")
+        lines = flow()
         settings = (self.scenario, self.pool, self.n_repair, self.seed, self.gate, self.budget)
         super().__init__(
             "Healing bench",
             [
-                ipywidgets.Box(settings, layout=flow),
-                ipywidgets.Box(tuple(self.arms.values()), layout=flow),
-                ipywidgets.Box((self.run_button, self.cancel_button, self.progress), layout=flow),
+                ipywidgets.Box(settings, layout=lines),
+                ipywidgets.Box(tuple(self.arms.values()), layout=lines),
+                ipywidgets.Box((self.run_button, self.cancel_button, self.progress), layout=lines),
                 self.standings,
                 self.table,
-                ipywidgets.Box((self.tenant, self.deploy_button, self.undo_button), layout=flow),
+                ipywidgets.Box((self.tenant, self.deploy_button, self.undo_button), layout=lines),
                 self.examples,
             ],
             name="healing-bench",

@@ -16,11 +16,11 @@ from symbio_lab.trust.explaining import Explanation
 from symbio_lab.widgets.views.table import TableColumn, TableEntry
 
 OFFER_COLUMNS = (
-    TableColumn("patch", "patch", width="minmax(11rem, 2fr)"),
-    TableColumn("trust", "trust", width="minmax(8rem, 1fr)"),
+    TableColumn("patch", "patch", width="minmax(9rem, 2fr)"),
+    TableColumn("trust", "trust", width="10rem"),
     TableColumn("score", "match", number=True, width="5rem"),
-    TableColumn("title", "what it is for", width="minmax(14rem, 4fr)"),
-    TableColumn("claims", "claims", width="minmax(9rem, 2fr)"),
+    TableColumn("title", "what it is for", width="minmax(9rem, 4fr)"),
+    TableColumn("claims", "claims", width="minmax(6rem, 2fr)"),
     TableColumn("licence", "licence", width="8rem"),
     TableColumn("size", "size", number=True, width="6rem"),
 )

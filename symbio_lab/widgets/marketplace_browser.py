@@ -33,7 +33,7 @@ from symbio_lab.trust.policy import LEVELS, level_of, reaches
 from symbio_lab.trust.seen_versions import load_seen
 from symbio_lab.widgets.child import Child, Ended
 from symbio_lab.widgets.market_rows import OFFER_COLUMNS, offer_detail, offer_row, row_id
-from symbio_lab.widgets.panel import Panel, button, labelled
+from symbio_lab.widgets.panel import Panel, button, flow, labelled
 from symbio_lab.widgets.views.table import TableEntry, TableView
 
 NUM_TWIN_ROWS = 30
@@ -87,15 +87,15 @@ class MarketplaceBrowser(Panel):
         self.table.add_class("sl-offers")
         self.detail = ipywidgets.HTML()
         self.detail.add_class("sl-detail")
-        flow = ipywidgets.Layout(display="flex", flex_flow="row wrap", width="100%")
+        lines = flow()
         super().__init__(
             "Marketplace",
             [
-                ipywidgets.Box((self.query, self.base, self.level, self.licence, self.refused), layout=flow),
+                ipywidgets.Box((self.query, self.base, self.level, self.licence, self.refused), layout=lines),
                 self.table,
                 ipywidgets.Box(
                     (self.install_button, self.suite, self.evaluate_button, self.cancel_button, self.reload_button),
-                    layout=flow,
+                    layout=lines,
                 ),
                 self.detail,
             ],

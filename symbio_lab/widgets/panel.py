@@ -91,3 +91,8 @@ def labelled(control: Any, name: str) -> Any:
     control.add_class(f"sl-{name}")
     control.style.description_width = "initial"
     return control
+
+
+def flow() -> ipywidgets.Layout:
+    """Return the layout of controls that stand in a row and wrap where it is narrow."""
+    return ipywidgets.Layout(display="flex", flex_flow="row wrap", width="100%", grid_gap="4px 12px")

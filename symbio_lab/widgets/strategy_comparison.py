@@ -21,7 +21,7 @@ from symbio_lab.errors import NotFoundError, SymbioError
 from symbio_lab.reports.collecting import Results, collect_results
 from symbio_lab.reports.sweep.results import SweepResults, collect_sweep
 from symbio_lab.widgets.child import Child, Ended
-from symbio_lab.widgets.panel import Panel, button, labelled
+from symbio_lab.widgets.panel import Panel, button, flow, labelled
 from symbio_lab.widgets.views.table import TableColumn, TableEntry, TableView
 
 _DIFF = (
@@ -72,10 +72,10 @@ class StrategyComparison(Panel):
         self.picture.add_class("sl-picture")
         self.table = TableView(_DIFF, caption="Answers that differ", empty="no diff was made yet")
         self.table.add_class("sl-diff-rows")
-        flow = ipywidgets.Layout(display="flex", flex_flow="row wrap", width="100%")
-        children: list[Any] = [ipywidgets.Box((self.view, self.first, self.second), layout=flow), self.picture]
+        lines = flow()
+        children: list[Any] = [ipywidgets.Box((self.view, self.first, self.second), layout=lines), self.picture]
         if self.results is not None:
-            children += [ipywidgets.Box((self.diff_button, self.cancel_button), layout=flow), self.table]
+            children += [ipywidgets.Box((self.diff_button, self.cancel_button), layout=lines), self.table]
         super().__init__(f"Strategies: {self.folder.name}", children, name="strategy-comparison")
         for control in (self.view, self.first, self.second):
             control.observe(lambda _: self.draw(), "value")

@@ -27,7 +27,7 @@ from symbio_lab.sweeps.runner import cancel_sweep
 from symbio_lab.sweeps.status import SweepStatus, sweep_status
 from symbio_lab.sweeps.tasks import RunRecord, failed_record, finished_record
 from symbio_lab.widgets.child import Child, Ended
-from symbio_lab.widgets.panel import Panel, button
+from symbio_lab.widgets.panel import Panel, button, flow
 from symbio_lab.widgets.views.table import TableColumn, TableEntry, TableView
 
 LOOK_EVERY_S = 1.0
@@ -77,11 +77,11 @@ class SweepMonitor(Panel):
         self.table.add_class("sl-runs")
         self.detail = ipywidgets.HTML()
         self.detail.add_class("sl-detail")
-        flow = ipywidgets.Layout(display="flex", flex_flow="row wrap", width="100%")
+        lines = flow()
         super().__init__(
             f"Sweep {self.plan.spec.name}",
             [
-                ipywidgets.Box((self.resume_button, self.cancel_button, self.progress), layout=flow),
+                ipywidgets.Box((self.resume_button, self.cancel_button, self.progress), layout=lines),
                 self.table,
                 self.detail,
             ],

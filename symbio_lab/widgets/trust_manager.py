@@ -35,7 +35,7 @@ from symbio_lab.trust.key_ring import KeyRing
 from symbio_lab.trust.policy import PublisherKey, TrustPolicy
 from symbio_lab.trust.policy_file import parse_policy_file
 from symbio_lab.trust.policy_words import describe_policy, doubts_about
-from symbio_lab.widgets.panel import Panel, button, labelled
+from symbio_lab.widgets.panel import Panel, button, flow, labelled
 from symbio_lab.widgets.views.table import TableColumn, TableEntry, TableView
 
 _KEYS = (
@@ -100,16 +100,16 @@ class TrustManager(Panel):
         )
         self.rulings = TableView(_RULED, caption="What the policy says", empty="not tried yet")
         self.rulings.add_class("sl-rulings")
-        flow = ipywidgets.Layout(display="flex", flex_flow="row wrap", width="100%")
+        lines = flow()
         super().__init__(
             "Trust",
             [
                 self.key_table,
-                ipywidgets.Box((self.card, self.who, self.known, self.enrol_button), layout=flow),
-                ipywidgets.Box((self.reason, self.revoke_button), layout=flow),
+                ipywidgets.Box((self.card, self.who, self.known, self.enrol_button), layout=lines),
+                ipywidgets.Box((self.reason, self.revoke_button), layout=lines),
                 self.text,
                 self.said,
-                ipywidgets.Box((self.save_button, self.try_button), layout=flow),
+                ipywidgets.Box((self.save_button, self.try_button), layout=lines),
                 self.rulings,
             ],
             name="trust-manager",

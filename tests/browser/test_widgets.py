@@ -441,3 +441,86 @@ def test_arms_are_compared_and_a_sweep_is_watched(browser: Any, lab: Server) -> 
         second.scroll_into_view_if_needed()
         shoot(place, "comparison-light")
         check_quiet(place)
+
+
+SWEEP = """
+import json
+from pathlib import Path
+
+import nbformat
+from symbio_lab.sweeps.plan import make_plan
+from symbio_lab.widgets import SweepMonitor
+
+parameters = nbformat.v4.new_code_cell('number: int = 0\\nout: str = "out"', metadata={"tags": ["parameters"]})
+code = nbformat.v4.new_code_cell("assert number != 2, 'two is wrong'")
+kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+nbformat.write(nbformat.v4.new_notebook(cells=[parameters, code], metadata=kernel), "trivial.ipynb")
+spec = {"name": "trivial", "notebook": "trivial.ipynb", "grid": {"product": {"number": [0, 1, 2]}}}
+Path("trivial.yaml").write_text(json.dumps(spec))
+make_plan(Path("trivial.yaml"), Path("sweep"))
+monitor = SweepMonitor("sweep", look_every_s=0.5)
+monitor
+"""
+
+
+def test_a_sweep_is_run_and_its_failure_explained(browser: Any, lab: Server) -> None:
+    name = write(lab, "sweep.ipynb", SWEEP)
+    with opened(browser, lab, name) as place:
+        place.run_all()
+        said(place, "sweep-monitor", "0 of 3 finished")
+        place.page.locator(".sl-resume").click()
+        said(place, "sweep-monitor", "2 of 3 finished, 0 running, 1 failed", 180_000)
+        place.page.locator(".sl-runs .sl-body .sl-row", has_text="failed").click()
+        detail = place.page.locator(".sl-sweep-monitor .sl-detail")
+        detail.locator("a", has_text="notebook.ipynb").wait_for()
+        assert "two is wrong" in detail.inner_text()
+        shoot(place, "sweep-light")
+        place.page.locator(".sl-sweep-monitor .sl-cancel").click()
+        said(place, "sweep-monitor", "cancelled")
+        check_quiet(place)
+
+
+ALL = """
+from pathlib import Path
+
+from symbio_lab.widgets import FailureExplorer, HealingBench, MarketplaceBrowser, StrategyComparison, SweepMonitor
+from symbio_lab.widgets import TrustManager
+from symbio_lab.widgets.explorer_rows import PATTERN_COLUMNS
+from tests.fixtures_results import write_results
+"""
+CHECKED = ("explorer", "browser", "bench", "trust", "monitor", "arms")
+
+
+def test_no_widget_has_a_serious_violation_of_accessibility(browser: Any, lab: Server) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    cells = (
+        ALL + TRAFFIC + FOLDER_MARKET.replace('"market"', '"axe-market"').rsplit("browser\n", 1)[0],
+        SWEEP.replace("monitor\n", "").replace('"sweep"', '"axe-sweep"') + "\nmonitor = SweepMonitor('axe-sweep')",
+        "explorer = FailureExplorer.of_records(list(traffic(300)))\n"
+        "explorer._draw_map(__import__('numpy').random.default_rng(0).random((300, 2)))\n"
+        "bench, trust = HealingBench('helpdesk'), TrustManager(markets=['axe-market'])\n"
+        "arms = StrategyComparison(write_results(Path('axe-comparison')))\n"
+        "browser.table.chosen = [browser.table.entries[0].row_id]",
+        *CHECKED,
+    )
+    name = write(lab, "axe.ipynb", *cells)
+    with opened(browser, lab, name) as place:
+        place.run_all()
+        place.page.locator(".sl-strategy-comparison .sl-picture img").wait_for()
+        for fold in place.page.locator(".sl-code summary").all():
+            fold.click()
+        for theme in ("light", "dark"):
+            if theme == "dark":
+                place.dark()
+            for panel in place.page.locator(".sl-panel").all():
+                panel.scroll_into_view_if_needed()
+            found = Axe().run(place.page, context={"include": [[".sl-panel"]]})
+            serious = [v for v in found.response["violations"] if v["impact"] in ("serious", "critical")]
+            told = [
+                f"{theme} {v['id']}: {v['help']}: {node['html'][:300]} {node.get('failureSummary', '')[:300]}"
+                for v in serious
+                for node in v["nodes"][:4]
+            ]
+            assert not serious, "\n".join(told)
+            assert found.response["passes"]
