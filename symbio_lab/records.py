@@ -4,7 +4,8 @@ Rules:
     1. A record is data: no I/O, no model, no torch.
     2. ``content_id`` of the canonical JSON is the id; equal content, equal id, on every machine.
     3. Times are ISO-8601 UTC strings ending in ``Z``; rates lie in [0, 1]; percentage points end in ``_pp``.
-    4. ``Patch`` is made only in ``trust/`` (verified) or ``trust/sealing.py`` (our own); it is the only
+    4. In a notebook a record shows as a card, drawn by ``display/cards.py`` when it is asked for.
+    5. ``Patch`` is made only in ``trust/`` (verified) or ``trust/sealing.py`` (our own); it is the only
        thing that ``models/`` applies.
 
 Flow: records.py -> pipeline.py
@@ -13,6 +14,7 @@ Next: symbio_lab/pipeline.py
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +26,17 @@ from symbio_lab.content import content_id as content_id
 TaskType = Literal["text_classification", "text_generation"]
 LabelShift = Literal["known", "new"]
 TASK_TYPES: tuple[TaskType, ...] = ("text_classification", "text_generation")
+
+
+class _Shown:
+    """What a notebook shows in place of ``repr``."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        """Return the record's card; the display layer is above this one, so it is named and not imported."""
+        html: str = importlib.import_module("symbio_lab.display.cards").card(self).html
+        return html
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +68,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class FailureRecord:
+class FailureRecord(_Shown):
     """One wrong prediction, as it was reported."""
 
     model_id: str
@@ -82,7 +95,7 @@ class FailureRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class PredictionRecord:
+class PredictionRecord(_Shown):
     """One answer of a model in use, right, wrong or not yet known: the denominators of every rate."""
 
     model_id: str
@@ -118,7 +131,7 @@ class PredictionRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class FailurePattern:
+class FailurePattern(_Shown):
     """A slice of failures that a patch could heal."""
 
     description: str
@@ -211,7 +224,7 @@ class ClaimedMetric:
 
 
 @dataclass(frozen=True, slots=True)
-class PatchManifest:
+class PatchManifest(_Shown):
     """The signed description of a patch (predicate ``model-patch/v1``)."""
 
     patch_id: str
@@ -247,7 +260,7 @@ class PatchManifest:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(_Shown):
     """A search hit. **Unverified**: nothing of it was opened but the manifest's text."""
 
     ref: str
@@ -265,7 +278,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Patch:
+class Patch(_Shown):
     """Verified files on disk. Only ``trust/`` makes one; only ``models/`` applies it."""
 
     manifest: PatchManifest
@@ -288,7 +301,7 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(_Shown):
     """A figure with its interval and its n."""
 
     value: float | None
@@ -340,7 +353,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class HealingOutcome:
+class HealingOutcome(_Shown):
     """What one healing run did."""
 
     strategy: str
@@ -363,7 +376,7 @@ class HealingOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment:
+class Deployment(_Shown):
     """One line of the deployment ledger."""
 
     tenant: str

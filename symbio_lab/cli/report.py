@@ -15,16 +15,18 @@ from symbio_lab.errors import ConfigError, NotFoundError
 def report(
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="DIR", help="Folder of symbio compare, demo or sweep, or of an experiment."),
+        typer.Argument(metavar="DIR", help="Folder of symbio compare, demo or sweep, of an experiment; or a notebook."),
     ] = None,
     compare: Annotated[
         tuple[Path, Path] | None, typer.Option("--compare", metavar="DIR1 DIR2", help="Two sweeps, cell by cell.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The page; default: report.html in the folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page; default: report.html in the folder, or beside the notebook.")
+    ] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="Print the page too; needs Chromium.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Render report.html from results."""
+    """Render report.html from results, or any executed notebook as one page that opens offline."""
     from symbio_lab.reports.printing import export_pdf, find_browser
 
     if (folder is None) == (compare is None):
@@ -43,8 +45,11 @@ def report(
 
 
 def _report(folder: Path, out: Path | None) -> Path:
+    from symbio_lab.reports.exporting import export_html, title_of
     from symbio_lab.reports.writing import is_sweep, write_report, write_sweep_report
 
+    if folder.suffix == ".ipynb" and folder.is_file():
+        return export_html(folder, out or folder.with_suffix(".html"), title=title_of(folder))
     if not folder.is_dir():
         raise NotFoundError(f"there is no results folder {folder}", hint="run symbio compare or symbio demo first")
     return write_sweep_report(folder, out) if is_sweep(folder) else write_report(folder, out)

@@ -15,7 +15,21 @@ from typing import Any
 
 from symbio_lab.errors import NotFoundError
 
-NOTEBOOKS = ("bring_your_own", "heal", "monitoring", "report", "sweep_report")
+NOTEBOOKS = (
+    "bring_your_own",
+    "compare_strategies",
+    "dashboard",
+    "heal",
+    "healing_bench",
+    "marketplace",
+    "monitoring",
+    "quickstart",
+    "report",
+    "surgery",
+    "sweep",
+    "sweep_report",
+    "trust_and_keys",
+)
 PACKAGE = Path(__file__).resolve().parents[1]
 """Folder of the package."""
 _TYPES: dict[str, type | tuple[type, ...]] = {

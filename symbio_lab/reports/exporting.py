@@ -81,6 +81,22 @@ def export_html(notebook: Path, page: Path, *, title: str) -> Path:
     return write_page(page, title, body)
 
 
+def title_of(notebook: Path) -> str:
+    """Return a notebook's first heading, or its file name.
+
+    Raises:
+        DataError: the notebook cannot be read.
+    """
+    import nbformat
+
+    try:
+        node = nbformat.read(notebook, as_version=4)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{notebook.name} is no readable notebook: {error}") from error
+    lines = (line for cell in node.cells if cell.cell_type == "markdown" for line in cell.source.splitlines())
+    return next((line.lstrip("# ") for line in lines if line.startswith("# ")), notebook.stem)
+
+
 def write_page(page: Path, title: str, body: str) -> Path:
     """Write a body of HTML as a page with the report's style.
 

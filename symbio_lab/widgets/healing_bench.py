@@ -23,15 +23,13 @@ from typing import Any
 import ipywidgets
 
 from symbio_lab.comparison.plan import DEFAULT_STRATEGIES, ComparisonPlan
-from symbio_lab.deployment.gate import GATE_POLICIES
 from symbio_lab.display import words
 from symbio_lab.display.bundles import Bundle
 from symbio_lab.display.prose import prose, stack
 from symbio_lab.errors import ConfigError, NotFoundError
-from symbio_lab.healing.catalogue import strategy_names
-from symbio_lab.scenarios.catalogue import scenario_names, scenario_recipe
-from symbio_lab.scenarios.recipe import RELEVANCES
+from symbio_lab.scenarios.catalogue import scenario_recipe
 from symbio_lab.scenarios.registered_models import default_model_id
+from symbio_lab.widgets.bench_controls import BenchControls
 from symbio_lab.widgets.bench_results import (
     ARM_COLUMNS,
     STANDING_COLUMNS,
@@ -91,41 +89,8 @@ class HealingBench(Panel):
         self.child: Child | None = None
         self._standings = Standings()
         self._drawn_at = 0.0
-        narrow = ipywidgets.Layout(width="16rem")
-        self.scenario = labelled(
-            ipywidgets.Dropdown(options=scenario_names(), value=scenario, description="Model and failures"), "scenario"
-        )
-        self.scenario.layout.width = "26rem"
-        self.pool = labelled(ipywidgets.Dropdown(options=RELEVANCES, value=pool, description="Marketplace"), "pool")
-        self.n_repair = labelled(
-            ipywidgets.BoundedIntText(value=n_repair, min=2, max=4096, description="Failures given"), "n-repair"
-        )
-        self.seed = labelled(ipywidgets.BoundedIntText(value=seed, min=0, max=10**6, description="Seed"), "seed")
-        self.gate = labelled(ipywidgets.Dropdown(options=tuple(GATE_POLICIES), value=gate, description="Gate"), "gate")
-        self.budget = labelled(
-            ipywidgets.Text(
-                value="" if budget_forwards is None else f"{budget_forwards:g}",
-                placeholder="the world's own",
-                description="Budget (forwards)",
-            ),
-            "budget",
-        )
+        self.controls = BenchControls(scenario, pool, strategies, n_repair, seed, gate, budget_forwards)
         self.tenant = labelled(ipywidgets.Text(value=tenant, description="Tenant"), "tenant")
-        for control in (self.pool, self.n_repair, self.seed, self.gate, self.budget, self.tenant):
-            control.layout = narrow
-        self.arms = {
-            name: labelled(
-                ipywidgets.Checkbox(
-                    value=name in strategies,
-                    description=name,
-                    tooltip=words.arm(name),
-                    indent=False,
-                    layout=ipywidgets.Layout(width="12rem"),
-                ),
-                f"arm-{name}",
-            )
-            for name in strategy_names()
-        }
         self.run_button = button(
             "Run", "run", self.run, kind="primary", tip="Run the ticked arms; finished ones are kept"
         )
@@ -142,12 +107,11 @@ class HealingBench(Panel):
         self.examples = ipywidgets.HTML()
         self.examples.add_class("sl-examples")
         lines = flow()
-        settings = (self.scenario, self.pool, self.n_repair, self.seed, self.gate, self.budget)
         super().__init__(
             "Healing bench",
             [
-                ipywidgets.Box(settings, layout=lines),
-                ipywidgets.Box(tuple(self.arms.values()), layout=lines),
+                ipywidgets.Box(self.controls.settings, layout=lines),
+                ipywidgets.Box(tuple(self.controls.arms.values()), layout=lines),
                 ipywidgets.Box((self.run_button, self.cancel_button, self.progress), layout=lines),
                 self.standings,
                 self.table,
@@ -156,8 +120,7 @@ class HealingBench(Panel):
             ],
             name="healing-bench",
         )
-        for control in (*settings, *self.arms.values()):
-            control.observe(lambda _: self._settings_changed(), "value")
+        self.controls.observe(self._settings_changed)
         self.table.observe(lambda _: self._show_chosen(), "chosen")
         self._settings_changed()
         self._set_running(False)
@@ -169,24 +132,7 @@ class HealingBench(Panel):
         Raises:
             ConfigError: no arm is ticked, or the budget is not a number.
         """
-        budget = None
-        if self.budget.value.strip():
-            try:
-                budget = float(self.budget.value)
-            except ValueError as error:
-                raise ConfigError([f"budget {self.budget.value!r} is not a number"]) from error
-        plan = ComparisonPlan(
-            self.scenario.value,
-            pool=self.pool.value,
-            strategies=tuple(name for name, box in self.arms.items() if box.value),
-            seeds=(self.seed.value,),
-            n_repair=self.n_repair.value,
-            gate=self.gate.value,
-            budget_forwards=budget,
-            reference_arms=(),
-        )
-        plan.check()
-        return plan
+        return self.controls.plan
 
     @property
     def chosen(self) -> str | None:
@@ -249,28 +195,15 @@ class HealingBench(Panel):
     @property
     def base_name(self) -> str:
         """Id of the base in the ledger, as ``symbio heal`` names it."""
-        return default_model_id(self.scenario.value, 0)
+        return default_model_id(self.controls.scenario.value, 0)
 
     def code(self) -> str:
         """Return the comparison as a script."""
-        plan = self.plan
-        budget = f"\n    budget_forwards={plan.budget_forwards!r}," if plan.budget_forwards is not None else ""
-        return (
-            "from pathlib import Path\n\n"
-            "from symbio_lab.comparison.compare import compare\n"
-            "from symbio_lab.comparison.plan import ComparisonPlan\n\n"
-            "plan = ComparisonPlan(\n"
-            f"    {plan.scenario!r},\n    pool={plan.pool!r},\n    strategies={plan.strategies!r},\n"
-            f"    seeds={plan.seeds!r},\n    n_repair={plan.n_repair!r},\n    gate={plan.gate!r},{budget}\n"
-            "    reference_arms=(),\n)\n"
-            f"done = compare(plan, Path({str(self.out)!r}))"
-        )
+        return self.controls.code(self.out)
 
     def twin(self) -> Bundle:
         """Return the arms and the chosen one's answers, without a kernel."""
-        caption = (
-            f"{self.scenario.value}, {self.pool.value} pool, {self.n_repair.value} failures, seed {self.seed.value}"
-        )
+        caption = self.controls.caption
         if not self.cells:
             return prose(f"Healing bench for {caption}: no arm has finished yet.")
         shown = self.chosen or self.cells[-1].strategy

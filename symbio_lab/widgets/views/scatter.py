@@ -72,7 +72,8 @@ class ScatterView(anywidget.AnyWidget):
             self.points = base64.b64encode(_steps(places).astype("<u2").tobytes()).decode("ascii")
             self.groups = base64.b64encode(numbers.astype(np.uint8).tobytes()).decode("ascii")
             self.legend = [
-                {"title": str(title), "colour": colour} for title, colour in zip(titles, COLOURS, strict=False)
+                {"title": str(title), "colour": colour}
+                for title, colour in zip(titles, COLOURS[: len(titles)], strict=True)
             ]
             self.chosen = []
             self.version += 1

@@ -70,7 +70,7 @@ def test_the_lab_opens_the_notebook(symbio: Any, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(lab.subprocess, "run", start)
     ran = symbio("lab", "--json", "--", "--no-browser")
     assert ran.code == 0
-    assert Path(ran.json["notebook"]).name == "heal.ipynb"
+    assert Path(ran.json["notebook"]).name == "quickstart.ipynb"
     assert started[0][1:3] == ["-m", "jupyterlab"]
     assert started[0][-1] == "--no-browser"
 
@@ -78,7 +78,7 @@ def test_the_lab_opens_the_notebook(symbio: Any, monkeypatch: pytest.MonkeyPatch
 def test_an_installed_notebook_is_copied_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from symbio_lab.config import Settings
 
-    packaged = tmp_path / "_notebooks" / "heal.ipynb"
+    packaged = tmp_path / "_notebooks" / "quickstart.ipynb"
     packaged.parent.mkdir()
     packaged.write_text("original", encoding="utf-8")
     monkeypatch.setattr("symbio_lab.kernels.parameters.notebook_path", lambda _name: packaged)
