@@ -23,6 +23,7 @@ from typing import Any
 import ipywidgets
 
 from symbio_lab.comparison.plan import DEFAULT_STRATEGIES, ComparisonPlan
+from symbio_lab.config import load_settings
 from symbio_lab.display import words
 from symbio_lab.display.bundles import Bundle
 from symbio_lab.display.prose import prose, stack
@@ -96,6 +97,11 @@ class HealingBench(Panel):
         )
         self.cancel_button = button("Cancel", "cancel", self.cancel, tip="Stop; finished arms are kept")
         self.deploy_button = button("Deploy", "deploy", self.deploy, tip="Put the chosen arm's accepted patch live")
+        self.market = labelled(ipywidgets.Text(placeholder="folder or hf://OWNER", description="Market"), "market")
+        self.publish_as = labelled(ipywidgets.Text(placeholder="namespace/name", description="As"), "publish-as")
+        self.contribute_button = button(
+            "Contribute", "contribute", self.contribute, tip="Publish what is live, after licence and privacy checks"
+        )
         self.undo_button = button("Roll back", "roll-back", self.roll_back, tip="Undo the tenant's live deployment")
         self.progress = labelled(ipywidgets.IntProgress(value=0, max=1, description="Arms"), "progress")
         self.standings = TableView(
@@ -116,6 +122,7 @@ class HealingBench(Panel):
                 self.standings,
                 self.table,
                 ipywidgets.Box((self.tenant, self.deploy_button, self.undo_button), layout=lines),
+                ipywidgets.Box((self.market, self.publish_as, self.contribute_button), layout=lines),
                 self.examples,
             ],
             name="healing-bench",
@@ -147,7 +154,9 @@ class HealingBench(Panel):
         self._standings = Standings()
         self.standings.show([])
         self.progress.max, self.progress.value = len(plan.cells()), 0
-        self._start("run_plan", {"plan": plan_fields(plan), "out": str(self.out)}, "running", self._after_run)
+        self._start(
+            "healing_run:run_plan", {"plan": plan_fields(plan), "out": str(self.out)}, "running", self._after_run
+        )
 
     def cancel(self) -> None:
         """Stop what runs, within two seconds; finished arms are kept."""
@@ -179,14 +188,38 @@ class HealingBench(Panel):
             "tenant": self.tenant.value,
             "model_id": self.base_name,
         }
-        self._start("deploy_arm", asked, "deploying", self._after_deploy)
+        self._start("healing_run:deploy_arm", asked, "deploying", self._after_deploy)
 
     def roll_back(self) -> None:
         """Undo the tenant's live deployment on this base; predictions come back bit for bit."""
         if not self._is_busy():
             self._start(
-                "undo", {"tenant": self.tenant.value, "model_id": self.base_name}, "rolling back", self._after_undo
+                "healing_run:undo",
+                {"tenant": self.tenant.value, "model_id": self.base_name},
+                "rolling back",
+                self._after_undo,
             )
+
+    def contribute(self) -> None:
+        """Publish the patch that is live, by ``symbio market contribute``: nothing leaves if a check fails."""
+
+        def live() -> str:
+            from symbio_lab.store.database import Database
+            from symbio_lab.store.ledger import Ledger
+
+            line = Ledger(Database(load_settings().settings.store)).current(self.tenant.value, self.base_name)
+            if line is None or line.patch_digest is None:
+                raise NotFoundError("nothing is live for this tenant", hint="deploy an arm first")
+            if not self.market.value.strip() or not self.publish_as.value.strip():
+                raise ConfigError(["name the market and what to publish as"])
+            return line.deployment_id
+
+        deployment = self.guarded(live)
+        if deployment is None or self._is_busy():
+            return
+        where = ["--market", self.market.value.strip(), "--as", self.publish_as.value.strip()]
+        asked = {"arguments": ["market", "contribute", deployment, *where]}
+        self._start("commands:run_symbio", asked, "checking and publishing", self._after_contribute)
 
     def wait(self, timeout_s: float | None = None) -> Ended | None:
         """Return how the work that runs ended, or None if it has not within ``timeout_s`` seconds; for scripts."""
@@ -216,15 +249,13 @@ class HealingBench(Panel):
         return busy
 
     def _start(self, function: str, arguments: Mapping[str, Any], words_: str, after: Any) -> None:
-        self.child = Child(
-            f"symbio_lab.widgets.healing_run:{function}", arguments, on_event=self._on_event, on_end=after
-        )
+        self.child = Child(f"symbio_lab.widgets.{function}", arguments, on_event=self._on_event, on_end=after)
         self._set_running(True)
         self.status.say(f"{words_} ...")
         self.child.start()
 
     def _set_running(self, running: bool) -> None:
-        for one in (self.run_button, self.deploy_button, self.undo_button):
+        for one in (self.run_button, self.deploy_button, self.undo_button, self.contribute_button):
             one.disabled = running
         self.cancel_button.disabled = not running
 
@@ -262,6 +293,11 @@ class HealingBench(Panel):
         if done.get("bit_equal"):
             same = "predictions are those of before, bit for bit"
         self._say_end(ended, f"{done.get('patch_id') or 'the base'} answers again; {same}")
+
+    def _after_contribute(self, ended: Ended) -> None:
+        done = ended.result or {}
+        proposed = f", proposed: {done['pull_request']}" if done.get("pull_request") else ""
+        self._say_end(ended, f"published {self.publish_as.value.strip()} with its evaluation{proposed}")
 
     def _say_end(self, ended: Ended, good: str) -> None:
         self._set_running(False)

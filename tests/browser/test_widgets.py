@@ -134,8 +134,8 @@ def test_a_saved_notebook_shows_its_twin_without_a_kernel(browser: Any, lab: Ser
 
 
 PAINT_MS, ANSWER_MS, MOST_NOTEBOOK, REPEATS = 2_000, 100, 1 << 20, 7
-SLACK = 5
-"""The suite shares its cores with other tests: limits are guarded loosely here; benchmarks/widgets.py measures."""
+SLACK = 1 if os.environ.get("SYMBIO_LAB_EXACT") else 5
+"""The suite shares its cores with other tests: limits are guarded loosely unless SYMBIO_LAB_EXACT is set."""
 TIMED = """async ([act, done, most]) => {
     const acts = new Function('page', act), isDone = new Function('page', 'return ' + done);
     const started = performance.now();
@@ -285,12 +285,22 @@ def test_the_bench_heals_deploys_and_rolls_back(browser: Any, lab: Server) -> No
     with opened(browser, lab, name) as place:
         place.run_all()
         place.page.locator(".sl-run").click()
+        said(place, "healing-bench", "building", 120_000)
+        took = latencies(place, 60)
+        print(f"kernel answers in ms: median {statistics.median(took):.0f}, slowest {max(took):.0f} of {len(took)}")
+        assert max(took) <= 200 * SLACK
         said(place, "healing-bench", "arms finished", 900_000)
         shoot(place, "bench-light")
         place.page.locator(".sl-arms .sl-body .sl-row", has_text="best_single").click()
         place.page.locator(".sl-examples table").wait_for()
         place.page.locator(".sl-deploy").click()
         said(place, "healing-bench", "is live for default", 300_000)
+        # What the command refuses is said as the command says it; what it publishes lies in the market.
+        place.page.locator(".sl-market input").fill("contributed")
+        place.page.locator(".sl-publish-as input").fill("me/warranty")
+        place.page.locator(".sl-contribute").click()
+        said(place, "healing-bench", "published me/warranty", 300_000)
+        assert list((lab.folder / "contributed").rglob("symbio.patch.dsse.json"))
         place.page.locator(".sl-roll-back").click()
         said(place, "healing-bench", "bit for bit", 300_000)
         place.dark()
