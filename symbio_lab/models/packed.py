@@ -1,17 +1,17 @@
 """Texts of any length in one batch without padding: their tokens one after the other, attention for each length.
 
 Rules:
-    1. All linear layers see one matrix (T, D) of the tokens of all texts; attention is computed for the texts of one
-       length together, pooling for each text. No token of one text meets a token of another.
+    1. All linear layers see one matrix (T, D) of the tokens of all texts; attention and pooling are computed for the
+       texts of one length together, rounded up to ``ALIGN`` and masked. No token of one text meets a token of another.
     2. Texts are ordered by group (one patch is one group), then by length: the tokens of a group are one slice.
     3. What one text's numbers are does not depend on the other texts, bit for bit, where a machine's matrix products
        add up each row in the same order whatever the number of rows: so it was on all x86 processors tried, in
-       float32, for multiples of ``ALIGN`` rows, up to which groups are filled by tokens that nothing reads, with heads
-       of 32 dimensions or on one thread. Elsewhere the numbers agree to rounding.
+       float32, for multiples of ``ALIGN`` rows, up to which groups are filled by tokens that nothing reads. Elsewhere
+       the numbers agree to rounding.
 
 References:
     Zeng et al. 2022, "ByteTransformer", section III (packing). Differs from the paper: plain torch operations,
-    attention by exact length instead of a fused kernel.
+    attention length by length instead of a fused kernel.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import nn
 from symbio_lab.models.pooled import PooledClassifier
 
 ALIGN = 4
-"""Rows of a group are a multiple of this."""
+"""Rows of a group, and lengths in attention, are multiples of this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,20 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class SameLength:
+    """The texts of a packed batch whose lengths, rounded up, are the same."""
+
+    length: int
+    """L, a multiple of ``ALIGN``."""
+    rows: torch.Tensor
+    """Which texts, (n,)."""
+    places: torch.Tensor
+    """Places of their tokens in the batch, (n * L,); a text's last token stands for what fills it up."""
+    is_token: torch.Tensor
+    """False for what fills up, (n, L)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """Where the tokens of a packed batch lie."""
 
@@ -45,8 +59,8 @@ class Layout:
     """Token ids, (T,)."""
     positions: torch.Tensor
     """Place of each token in its text, (T,)."""
-    by_length: tuple[tuple[int, torch.Tensor, torch.Tensor], ...]
-    """(length L, rows (n,), places of their tokens (n * L,)) for each length above zero."""
+    by_length: tuple[SameLength, ...]
+    """Texts with tokens, by length."""
     starts: tuple[int, ...]
     """Where each text begins, in the order given, (N,)."""
     spans: tuple[Span, ...]
@@ -83,22 +97,24 @@ def pack(encoded: Sequence[Sequence[int]], groups: Sequence[int], device: str) -
         ids += tokens
         positions += range(len(tokens))
         if tokens:
-            by_length.setdefault(len(tokens), []).append(row)
+            by_length.setdefault(len(tokens) + -len(tokens) % ALIGN, []).append(row)
         if row + 1 == len(groups) or groups[row + 1] != group:
             filler = -len(ids) % ALIGN
             ids += [0] * filler
             positions += [0] * filler
             spans[-1] = Span(group, spans[-1].start, len(ids))
     first = torch.tensor(starts, device=device)
-    lengths = []
+    num_tokens = torch.tensor([len(tokens) for tokens in encoded], device=device)
+    same: list[SameLength] = []
     for length, rows in sorted(by_length.items()):
         chosen = torch.tensor(rows, device=device)
-        places = first[chosen][:, None] + torch.arange(length, device=device)
-        lengths.append((length, chosen, places.reshape(-1)))
+        step, last = torch.arange(length, device=device)[None], num_tokens[chosen][:, None] - 1
+        places = first[chosen][:, None] + torch.minimum(step, last)
+        same.append(SameLength(length, chosen, places.reshape(-1), step <= last))
     return Layout(
         torch.tensor(ids, device=device),
         torch.tensor(positions, device=device),
-        tuple(lengths),
+        tuple(same),
         tuple(starts),
         tuple(spans),
     )
@@ -121,12 +137,15 @@ def run_layer_packed(module: PooledClassifier, number: int, states: torch.Tensor
     heads = int(attention.num_attention_heads)  # type: ignore[arg-type]
     query, key, value = (attention.get_submodule(name)(states) for name in ("query", "key", "value"))
     context = torch.zeros_like(query)
-    for length, _, places in layout.by_length:
+    for same in layout.by_length:
         parts = [
-            part[places].view(-1, length, heads, part.shape[1] // heads).transpose(1, 2) for part in (query, key, value)
+            part[same.places].view(-1, same.length, heads, part.shape[1] // heads).transpose(1, 2)
+            for part in (query, key, value)
         ]
-        seen = nn.functional.scaled_dot_product_attention(*parts)
-        context[places] = seen.transpose(1, 2).reshape(len(places), -1)
+        # Always with a mask: another kernel for texts that need none would make a text's bits depend on the others.
+        seen = nn.functional.scaled_dot_product_attention(*parts, attn_mask=same.is_token[:, None, None, :])
+        is_token = same.is_token.reshape(-1)
+        context[same.places[is_token]] = seen.transpose(1, 2).reshape(len(same.places), -1)[is_token]
     attended = layer.get_submodule("attention.output")(context, states)
     above: torch.Tensor = layer.get_submodule("output")(layer.get_submodule("intermediate")(attended), attended)
     return above
@@ -135,6 +154,8 @@ def run_layer_packed(module: PooledClassifier, number: int, states: torch.Tensor
 def pool_packed(states: torch.Tensor, layout: Layout) -> torch.Tensor:
     """Return the mean of each text's states, scaled to unit length, (N, D); zeros for a text without tokens."""
     pooled = states.new_zeros(len(layout.starts), states.shape[1])
-    for length, rows, places in layout.by_length:
-        pooled[rows] = states[places].view(len(rows), length, -1).sum(1) / length
+    for same in layout.by_length:
+        mask = same.is_token[:, :, None].to(states.dtype)
+        total = (states[same.places].view(len(same.rows), same.length, -1) * mask).sum(1)
+        pooled[same.rows] = total / mask.sum(1)
     return nn.functional.normalize(pooled, dim=1)
