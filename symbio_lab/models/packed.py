@@ -138,12 +138,12 @@ def run_layer_packed(module: PooledClassifier, number: int, states: torch.Tensor
     query, key, value = (attention.get_submodule(name)(states) for name in ("query", "key", "value"))
     context = torch.zeros_like(query)
     for same in layout.by_length:
-        parts = [
+        q, k, v = (
             part[same.places].view(-1, same.length, heads, part.shape[1] // heads).transpose(1, 2)
             for part in (query, key, value)
-        ]
+        )
         # Always with a mask: another kernel for texts that need none would make a text's bits depend on the others.
-        seen = nn.functional.scaled_dot_product_attention(*parts, attn_mask=same.is_token[:, None, None, :])
+        seen = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=same.is_token[:, None, None, :])
         is_token = same.is_token.reshape(-1)
         context[same.places[is_token]] = seen.transpose(1, 2).reshape(len(same.places), -1)[is_token]
     attended = layer.get_submodule("attention.output")(context, states)
