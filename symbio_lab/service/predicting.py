@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from starlette.concurrency import run_in_threadpool
+
 from symbio_lab.errors import ModelUnresolvedError, StorageError, SymbioError
 from symbio_lab.models.protocol import Predictions
 from symbio_lab.records import Deployment
@@ -69,7 +71,7 @@ async def answer(
         TrustError: the live patch's files changed on disk; nothing is answered with other bytes.
         StorageError: the store cannot be read.
     """
-    asked = await asyncio.to_thread(_ask, state, tenant, model_id, texts, ids)
+    asked = await run_in_threadpool(_ask, state, tenant, model_id, texts, ids)
     live = await asyncio.wrap_future(asked.live.answer)
     beside = None if asked.beside is None else await _beside(asked.beside)
     outputs, confidences = list(live.outputs), list(live.confidences)
@@ -81,7 +83,7 @@ async def answer(
             for place, i in enumerate(asked.chosen):
                 outputs[i], confidences[i] = beside.outputs[place], beside.confidences[place]
                 answered_by[i] = "canary"
-        await asyncio.to_thread(_count, state, tenant, asked, live, beside, ids)
+        await run_in_threadpool(_count, state, tenant, asked, live, beside, ids)
     return Answered(tuple(outputs), tuple(confidences), tuple(answered_by), asked.registered, line, candidate)
 
 

@@ -66,7 +66,7 @@ def register(body: ModelIn, caller: Admin, request: Request, response: Response)
     return _model(model)
 
 
-@router.post("/predict")
+@router.post("/predict", responses=problem_responses(404))
 async def predict(body: PredictIn, caller: Predictor, request: Request) -> PredictOut:
     """Answer texts with the tenant's live patch, or the base where none is live; a canary answers its share.
 
