@@ -67,6 +67,7 @@ class _Rows:
 
     encoded: list[list[int]]
     slot_of: list[int]
+    owner_of: Sequence[int]
     labels: list[str]
     confidences: list[float]
 
@@ -96,7 +97,11 @@ def predict_mixed(model: PatchableModel, texts: Sequence[str], patches: Sequence
 
 
 def predict_slots(
-    model: PatchableModel, texts: Sequence[str], slots: Sequence[Slot], slot_of: Sequence[int]
+    model: PatchableModel,
+    texts: Sequence[str],
+    slots: Sequence[Slot],
+    slot_of: Sequence[int],
+    owner_of: Sequence[int] | None = None,
 ) -> Predictions:
     """Return the answer to each text under the adapter of its slot, loaded and checked before.
 
@@ -105,6 +110,8 @@ def predict_slots(
         texts: (N,).
         slots: what answers.
         slot_of: number of each text's slot, (N,).
+        owner_of: who asks for each text, (N,): work is shared among equal texts of one owner only, so that nobody can
+            tell by the time whether somebody else asked the same; None: there is one owner.
 
     Raises:
         DataError: not one slot for each text, or a slot that is not there.
@@ -118,7 +125,9 @@ def predict_slots(
         return _one_after_the_other(model, texts, slots, slot_of)
     if model.is_patched:
         raise PatchApplyError("a patch is already active", hint="leave its context first")
-    rows = _Rows(model.encode(texts), list(slot_of), [""] * len(texts), [0.0] * len(texts))
+    rows = _Rows(
+        model.encode(texts), list(slot_of), owner_of or [0] * len(texts), [""] * len(texts), [0.0] * len(texts)
+    )
     with torch.inference_mode():
         if isinstance(model.module, PooledClassifier) and can_pack(model.module):
             _run_packed(model, model.module, slots, rows)
@@ -195,9 +204,10 @@ def _run_packed(model: TextClassifier, module: PooledClassifier, slots: Sequence
             encoded = [rows.encoded[i] for i in order]
             layout = pack(encoded, groups, model.device)
             first = min(firsts[group] for group in groups)
-            if first and len({tuple(ids) for ids in encoded}) < len(encoded):
+            texts = [(rows.owner_of[i], tuple(rows.encoded[i])) for i in order]
+            if first and len(set(texts)) < len(texts):
                 spans.inside = ()
-                states = _shared_states(module, encoded, layout, first)
+                states = _shared_states(module, texts, layout, first)
             else:
                 first, states = 0, embed_packed(module, layout)
             spans.inside = layout.spans
@@ -208,35 +218,36 @@ def _run_packed(model: TextClassifier, module: PooledClassifier, slots: Sequence
 
 
 def _shared_states(
-    module: PooledClassifier, encoded: Sequence[Sequence[int]], layout: Layout, below: int
+    module: PooledClassifier, texts: Sequence[tuple[int, tuple[int, ...]]], layout: Layout, below: int
 ) -> torch.Tensor:
-    """Return the states of a layout below a layer that no patch changes, computed once for each text."""
-    places: dict[tuple[int, ...], int] = {}
-    which = [places.setdefault(tuple(ids), len(places)) for ids in encoded]
-    alone = pack(list(places), [0] * len(places), str(layout.ids.device))
+    """Return the states of a layout below a layer that no patch changes, computed once for each owner's text."""
+    places: dict[tuple[int, tuple[int, ...]], int] = {}
+    which = [places.setdefault(text, len(places)) for text in texts]
+    alone = pack([ids for _, ids in places], [0] * len(places), str(layout.ids.device))
     states = embed_packed(module, alone)
     for layer in range(below):
         states = run_layer_packed(module, layer, states, alone)
     # What fills a group up is any token: nothing reads it.
     source = [0] * len(layout.ids)
     for row, text in enumerate(which):
-        start, begin, num = layout.starts[row], alone.starts[text], len(encoded[row])
+        start, begin, num = layout.starts[row], alone.starts[text], len(texts[row][1])
         source[start : start + num] = range(begin, begin + num)
     return states[torch.tensor(source, device=states.device)]
 
 
 def _chunks(rows: _Rows) -> list[list[int]]:
-    """Return batches of rows: about ``MAX_TOKENS`` tokens each, all rows of one text in the same one."""
-    same: dict[tuple[int, ...], list[int]] = {}
+    """Return batches of rows: about ``MAX_TOKENS`` tokens each, all rows of an owner's text in the same one."""
+    same: dict[tuple[int, tuple[int, ...]], list[int]] = {}
     for i, ids in enumerate(rows.encoded):
-        same.setdefault(tuple(ids), []).append(i)
+        same.setdefault((rows.owner_of[i], tuple(ids)), []).append(i)
     chunks: list[list[int]] = []
     num_tokens = 0
-    for tokens, mine in sorted(same.items(), key=lambda item: (rows.slot_of[item[1][0]], len(item[0]), item[1][0])):
-        num_tokens += len(tokens) * len(mine)
+    for mine in sorted(same.values(), key=lambda mine: (rows.slot_of[mine[0]], len(rows.encoded[mine[0]]), mine[0])):
+        size = len(rows.encoded[mine[0]]) * len(mine)
+        num_tokens += size
         if not chunks or num_tokens > MAX_TOKENS:
             chunks.append([])
-            num_tokens = len(tokens) * len(mine)
+            num_tokens = size
         chunks[-1] += mine
     return chunks
 

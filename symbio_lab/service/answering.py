@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import threading
@@ -37,6 +38,8 @@ class Part:
 
     texts: tuple[str, ...]
     slot: Slot
+    owner: int
+    """Number of the request: its parts share work, requests do not."""
     answer: Future[Predictions] = field(default_factory=Future)
 
 
@@ -78,6 +81,7 @@ class Answering:
         self._num_waiting: dict[str, int] = {}
         self._guard = threading.Lock()
         self._is_draining = False
+        self._numbers = itertools.count()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="answering")
         self._texts_a_second = 0.0
         self._batches = self._texts = self._requests = self._refused = 0
@@ -99,7 +103,8 @@ class Answering:
         Raises:
             ProblemError: 429 ``too_many_waiting``, 503 ``overloaded``.
         """
-        made = tuple(Part(tuple(texts), slot) for texts, slot in parts)
+        owner = next(self._numbers)
+        made = tuple(Part(tuple(texts), slot, owner) for texts, slot in parts)
         texts = [text for part in made for text in part.texts]
         request = _Request(made, len(texts), sum(min(len(t) // CHARS_A_TOKEN + 2, MAX_LENGTH) for t in texts))
         with self._guard:
@@ -204,7 +209,8 @@ def _answers_to(model: PatchableModel, parts: Sequence[Part]) -> list[Prediction
             numbers[key] = len(slots)
             slots.append(part.slot)
         slot_of += [numbers[key]] * len(part.texts)
-    whole = predict_slots(model, [text for part in parts for text in part.texts], slots, slot_of)
+    owners = [part.owner for part in parts for _ in part.texts]
+    whole = predict_slots(model, [text for part in parts for text in part.texts], slots, slot_of, owners)
     answers, start = [], 0
     for part in parts:
         stop = start + len(part.texts)

@@ -113,11 +113,11 @@ class Gate:
         self.batches: list[tuple[int, int]] = []
         """(texts, patches) of each batch."""
 
-        def held(model: Any, texts: Any, slots: Any, slot_of: Any) -> Any:
+        def held(model: Any, texts: Any, slots: Any, slot_of: Any, owner_of: Any) -> Any:
             self.entered.set()
             assert self.open.wait(30)
             self.batches.append((len(texts), len(slots)))
-            return mixed_batch.predict_slots(model, texts, slots, slot_of)
+            return mixed_batch.predict_slots(model, texts, slots, slot_of, owner_of)
 
         monkeypatch.setattr(answering, "predict_slots", held)
 

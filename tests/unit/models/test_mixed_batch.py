@@ -122,10 +122,14 @@ def test_one_text_under_several_patches_shares_the_layers_below_them(tiny: TinyM
     handle = lowest.register_forward_hook(lambda _m, inputs, _o: ran.append(len(inputs[0])))
     try:
         mixed = predict_mixed(model, texts, patches)
+        num_shared = sum(ran)
+        apart = predict_slots(model, texts[::4] * 2, [Slot("base", None)], [0] * 80, [0] * 40 + [1] * 40)
     finally:
         handle.remove()
     num_tokens = sum(len(ids) for ids in model.encode(texts))
-    assert sum(ran) < num_tokens / 3, "the layer below ran once for four rows"
+    assert num_shared < num_tokens / 3, "the layer below ran once for four rows"
+    assert sum(ran) - num_shared >= num_tokens / 2, "two owners of one text share nothing"
+    assert apart.outputs[:40] == mixed.outputs[::4]
     expected = one_by_one(model, texts, patches)
     assert mixed.outputs == expected.outputs
     np.testing.assert_allclose(mixed.confidences, expected.confidences, atol=TOLERANCE, rtol=0)

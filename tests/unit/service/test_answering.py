@@ -29,11 +29,11 @@ class Held:
         self.batches: list[list[str]] = []
         run = answering.predict_slots
 
-        def held(model: Any, texts: Any, slots: Any, slot_of: Any) -> Any:
+        def held(model: Any, texts: Any, slots: Any, slot_of: Any, owner_of: Any) -> Any:
             self.entered.set()
             assert self.open.wait(30)
             self.batches.append(list(texts))
-            return run(model, texts, slots, slot_of)
+            return run(model, texts, slots, slot_of, owner_of)
 
         monkeypatch.setattr(answering, "predict_slots", held)
 
