@@ -40,14 +40,15 @@ lab: $(LAB_STAMP) ## open the notebooks in JupyterLab
 	@echo "lab: opens the notebooks in JupyterLab"
 	@$(BIN)/symbio lab $(ARGS)
 
-bench: $(STAMP) ## measure screening, notebook runs, detectors, pattern finders, ingestion and discovery
-	@echo "bench: times screening against the loop of peft, warm kernels against plain papermill; then detectors, patterns, ingestion, discovery"
+bench: $(STAMP) ## measure screening, notebook runs, detectors, pattern finders, ingestion, discovery and the service
+	@echo "bench: times screening against the loop of peft, warm kernels against plain papermill; then detectors, patterns, ingestion, discovery, service"
 	@$(BIN)/python benchmarks/screening.py $(ARGS)
 	@$(BIN)/python benchmarks/kernels.py $(ARGS)
 	@$(BIN)/python benchmarks/detectors.py $(ARGS)
 	@$(BIN)/python benchmarks/slices.py $(ARGS)
 	@$(BIN)/python benchmarks/ingest.py $(ARGS)
 	@$(BIN)/python benchmarks/catalogue.py $(ARGS)
+	@$(BIN)/python benchmarks/service.py $(ARGS)
 
 clean: ## remove the environment, caches and build products
 	@echo "clean: removes .venv, caches and build products; state under SYMBIO_LAB_HOME stays"

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from symbio_lab.content import canonical_json as canonical_json
 from symbio_lab.content import content_id as content_id
@@ -390,8 +390,16 @@ class Deployment(_Shown):
     """``deployment_id`` that this one replaced."""
     created_at: str
     note: str = ""
+    share_ppm: int | None = None
+    """Parts per million of the tenant's traffic that a shadow or canary takes part in; None: a shadow sees all of it,
+    a canary none."""
+
+    def plain(self) -> dict[str, Any]:
+        """Return the fields as the ledger writes them: without a share that is not stated, as lines were before."""
+        fields = asdict(self)
+        return fields if self.share_ppm is not None else {k: v for k, v in fields.items() if k != "share_ppm"}
 
     @property
     def deployment_id(self) -> str:
-        """Content digest of all fields."""
-        return content_id(self)
+        """Content digest of all fields that are written."""
+        return content_id(self.plain())

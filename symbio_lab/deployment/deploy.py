@@ -27,6 +27,7 @@ def deploy(
     now: str,
     stage: str = "live",
     note: str = "",
+    share_ppm: int | None = None,
     listener: Listener | None = None,
 ) -> Deployment:
     """Return the ledger line of a new deployment; a ``live`` one answers from now on.
@@ -40,6 +41,7 @@ def deploy(
         now: UTC time.
         stage: ``live``, ``shadow`` or ``canary``; only ``live`` changes answers in this registry.
         note: shown in the ledger.
+        share_ppm: parts per million of the traffic that a shadow or canary takes part in.
         listener: told about it.
 
     Raises:
@@ -61,6 +63,7 @@ def deploy(
         previous=current.deployment_id if current else None,
         created_at=now,
         note=note,
+        share_ppm=share_ppm,
     )
     ledger.append(line)
     if stage == "live":
@@ -106,6 +109,30 @@ def roll_back(
     )
     ledger.append(line)
     registry.set_live(tenant, model_id, patch)
+    emit(listener, Deployed(line.deployment_id, line.patch_id, "rolled_back"))
+    return line
+
+
+def withdraw(ledger: Ledger, candidate: Deployment, *, now: str, listener: Listener | None = None) -> Deployment:
+    """Return the ledger line that ends a shadow or canary; what is live goes on.
+
+    Raises:
+        StorageError: the ledger cannot be written; nothing changed.
+    """
+    live = ledger.current(candidate.tenant, candidate.model_id)
+    line = Deployment(
+        tenant=candidate.tenant,
+        model_id=candidate.model_id,
+        base_digest=live.base_digest if live else candidate.base_digest,
+        patch_digest=live.patch_digest if live else None,
+        patch_id=live.patch_id if live else None,
+        stage="rolled_back",
+        # Rolling back once more leads to what was before the line that is live now.
+        previous=live.previous if live else None,
+        created_at=now,
+        note=f"withdraws {candidate.stage} {candidate.deployment_id[:12]}",
+    )
+    ledger.append(line)
     emit(listener, Deployed(line.deployment_id, line.patch_id, "rolled_back"))
     return line
 

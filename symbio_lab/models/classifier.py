@@ -89,6 +89,11 @@ class TextClassifier:
         return self._labels + (self._active.row_labels if self._active else ())
 
     @property
+    def is_patched(self) -> bool:
+        """Whether a patch is active."""
+        return self._active is not None
+
+    @property
     def head(self) -> nn.Linear:
         """The linear head of the base."""
         head = self.module.get_submodule(self.head_name)
@@ -159,19 +164,19 @@ class TextClassifier:
             logits = torch.cat([logits, rows], dim=1)
         return features, logits
 
-    def _first_changed_layer(self) -> int:
-        """Return the lowest layer whose output the active patch changes; the number of layers for none."""
-        if self._active is None:
+    def first_changed_layer(self, adapter: LoadedAdapter | None) -> int:
+        """Return the lowest layer whose output a patch changes; the number of layers for none."""
+        if adapter is None:
             return self.num_layers
         return min(
-            (_layer_of(n, self.num_layers) for n in self._active.deltas if n != self.head_name), default=self.num_layers
+            (_layer_of(n, self.num_layers) for n in adapter.deltas if n != self.head_name), default=self.num_layers
         )
 
     def _shared(
         self, module: PooledClassifier, encoded: Sequence[Sequence[int]], number: int, cached: CachedTexts
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Run one batch from the highest cached state that the active patch leaves as it is."""
-        top, first = len(module.layers), self._first_changed_layer()
+        top, first = len(module.layers), self.first_changed_layer(self._active)
         if first >= top and number in cached.features:
             known = cached.features[number]
             return self._captured(lambda: module.classifier(known))
@@ -256,8 +261,22 @@ class TextClassifier:
         """
         if self._active is not None:
             raise PatchApplyError("a patch is already active", hint="compose patches first, then apply the result")
-        check_fits(self.module, adapter, name)
+        self.check_adapter(adapter, name)
         adapter = adapter.to(dtype=self.head.weight.dtype, device=self.device)
+        self._active = adapter
+        try:
+            with applied_deltas(self.module, adapter):
+                yield
+        finally:
+            self._active = None
+
+    def check_adapter(self, adapter: LoadedAdapter, name: str) -> None:
+        """Raise unless loaded tensors can be applied.
+
+        Raises:
+            PatchApplyError: they do not fit, or rename an existing row.
+        """
+        check_fits(self.module, adapter, name)
         clash = sorted(set(adapter.row_labels) & set(self._labels))
         if clash:
             raise PatchApplyError(f"{name} would replace the base's own row(s) {', '.join(clash[:5])}")
@@ -265,12 +284,6 @@ class TextClassifier:
             raise PatchApplyError(
                 f"{name}: head rows of width {adapter.row_weight.shape[1]}, not {self.head.in_features}"
             )
-        self._active = adapter
-        try:
-            with applied_deltas(self.module, adapter):
-                yield
-        finally:
-            self._active = None
 
     def features(self, encoded: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return features (N, D) and the base's logits (N, C) of one batch, with gradients where they flow."""

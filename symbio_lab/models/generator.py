@@ -201,9 +201,7 @@ class TextGenerator:
         """
         if self._active:
             raise PatchApplyError("a patch is already active", hint="compose patches first, then apply the result")
-        if adapter.row_labels:
-            raise PatchApplyError(f"{name} adds head rows, which a generator does not have")
-        check_fits(self.module, adapter, name)
+        self.check_adapter(adapter, name)
         adapter = adapter.to(dtype=next(self.module.parameters()).dtype, device=self.device)
         self._active = True
         try:
@@ -211,6 +209,16 @@ class TextGenerator:
                 yield
         finally:
             self._active = False
+
+    def check_adapter(self, adapter: LoadedAdapter, name: str) -> None:
+        """Raise unless loaded tensors can be applied.
+
+        Raises:
+            PatchApplyError: they do not fit, or add head rows.
+        """
+        if adapter.row_labels:
+            raise PatchApplyError(f"{name} adds head rows, which a generator does not have")
+        check_fits(self.module, adapter, name)
 
     def forget(self) -> None:
         """Do nothing: a generator caches no activations between calls."""

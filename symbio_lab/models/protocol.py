@@ -69,6 +69,9 @@ class PatchableModel(Protocol):
     def applied_adapter(self, adapter: Any, name: str) -> AbstractContextManager[None]:
         """Apply loaded tensors that were never sealed; only surgery uses it, to choose between its own trials."""
 
+    def check_adapter(self, adapter: Any, name: str) -> None:
+        """Raise ``PatchApplyError`` unless loaded tensors can be applied."""
+
     def weights_digest(self) -> str:
         """Return the SHA-256 of all live parameters, 64 hex."""
 

@@ -4,7 +4,9 @@ Files, in reading order:
     - ``app.py``: the factory; ``state.py``: what every route works with; ``settings.py``: limits.
     - ``callers.py``: who calls, as which tenant, with which scopes; ``problems.py``: errors as problem+json.
     - ``schemas/``: what goes in and out; ``routes/``: one file a resource.
-    - ``residents.py``: loaded bases and the tenants' live patches; ``healing_request.py``: from reports to an incident.
+    - ``predicting.py``: one answer; ``residents.py``: loaded bases and patches; ``answering.py``: a base's queue, in
+      which tenants are mixed; ``candidates.py``: shadows and canaries beside what is live.
+    - ``healing_request.py``: from reports to an incident.
     - ``worker.py``: the process that carries out jobs.
     - ``bodies.py``, ``requests.py``, ``measuring.py``: limits, ids and figures of every request.
 """

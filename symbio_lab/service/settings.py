@@ -27,12 +27,27 @@ class ServiceSettings:
     """Queued and running jobs of one tenant."""
     max_resident: int = 4
     """Bases in memory."""
+    max_waiting_texts: int = 4_096
+    """Texts that wait for one base, at most; half of them may be one tenant's."""
+    max_batch_tokens: int = 8_192
+    """Tokens, estimated, of what is answered in one go; a larger request is a batch of its own."""
+    max_adapter_bytes: int = 256 << 20
+    """Tensors of patches kept in memory for each base."""
     max_wait_s: float = 30.0
     """Longest ``Prefer: wait``."""
 
     def __post_init__(self) -> None:
         """Refuse limits that mean nothing, all at once."""
-        names = ("max_body_bytes", "max_batch", "requests_per_minute", "max_open_jobs", "max_resident")
+        names = (
+            "max_body_bytes",
+            "max_batch",
+            "requests_per_minute",
+            "max_open_jobs",
+            "max_resident",
+            "max_waiting_texts",
+            "max_batch_tokens",
+            "max_adapter_bytes",
+        )
         problems = [f"{name} must be at least 1" for name in names if getattr(self, name) < 1]
         problems += [] if self.max_wait_s >= 0 else ["max_wait_s must not be negative"]
         if problems:

@@ -15,6 +15,7 @@ from symbio_lab.service.settings import ServiceSettings
 from symbio_lab.service.tenant_policy import TenantPolicy
 from symbio_lab.store.api_keys import ApiKeys
 from symbio_lab.store.audit import AuditLog
+from symbio_lab.store.candidate_traffic import CandidateTraffic
 from symbio_lab.store.database import Database
 from symbio_lab.store.failure_reports import FailureReports
 from symbio_lab.store.idempotency import IdempotencyKeys
@@ -42,6 +43,7 @@ class ServiceState:
     reports: FailureReports
     jobs: Jobs
     ledger: Ledger
+    candidates: CandidateTraffic
     audit: AuditLog
     idempotency: IdempotencyKeys
     residents: Residents
@@ -66,7 +68,6 @@ class ServiceState:
 def open_state(settings: Settings, service: ServiceSettings, *, now: Callable[[], str] = utc_now) -> ServiceState:
     """Return the state of a service on the store of these settings; nothing is read yet."""
     database = Database(settings.store)
-    ledger = Ledger(database)
     return ServiceState(
         settings=settings,
         service=service,
@@ -78,10 +79,11 @@ def open_state(settings: Settings, service: ServiceSettings, *, now: Callable[[]
         labels=LabelStore(database),
         reports=FailureReports(database),
         jobs=Jobs(database),
-        ledger=ledger,
+        ledger=Ledger(database),
+        candidates=CandidateTraffic(database),
         audit=AuditLog(database),
         idempotency=IdempotencyKeys(database),
-        residents=Residents(settings, ledger, max_resident=service.max_resident),
+        residents=Residents(settings, service),
         rates=Rates(service.requests_per_minute),
         now=now,
     )

@@ -49,7 +49,7 @@ class Ledger:
             NotFoundError: ``previous`` is not in the ledger.
             StorageError: the store cannot be written; no line was added.
         """
-        deployment_id, record = deployment.deployment_id, canonical_json(deployment).decode("utf-8")
+        deployment_id, record = deployment.deployment_id, canonical_json(deployment.plain()).decode("utf-8")
         with self._database.write() as connection:
             if _find(connection, deployment_id) is not None:
                 raise DataError(f"deployment {deployment_id[:12]} is already in the ledger")

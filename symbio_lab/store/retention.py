@@ -95,6 +95,7 @@ def prune(
                 (cutoff_us, stream),
             )
             num_early = _delete(connection, "early_labels WHERE labelled_us < ? AND stream_id = ?", cutoff_us, stream)
+            _delete(connection, "candidate_answers WHERE kept_us < ? AND stream_id = ?", cutoff_us, stream)
             num_reports = _delete(
                 connection, "failure_reports WHERE observed_us < ? AND stream_id = ?", cutoff_us, stream
             )

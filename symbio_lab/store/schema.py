@@ -231,5 +231,30 @@ SERVICE: Migration = (
     """,
 )
 
-MIGRATIONS: tuple[Migration, ...] = (DEPLOYMENTS, LEASES, PREDICTIONS, SERVICE)
+CANDIDATE_TRAFFIC: Migration = (
+    """
+    CREATE TABLE candidate_counts (
+        deployment_id TEXT PRIMARY KEY,
+        num_seen INTEGER NOT NULL,
+        num_answered INTEGER NOT NULL,
+        num_compared INTEGER NOT NULL,
+        num_agreed INTEGER NOT NULL,
+        num_errors INTEGER NOT NULL
+    ) WITHOUT ROWID
+    """,
+    # Answers that have an id, so that a label may find them later.
+    """
+    CREATE TABLE candidate_answers (
+        deployment_id TEXT NOT NULL,
+        stream_id INTEGER NOT NULL,
+        id_key BLOB NOT NULL,
+        live_output TEXT NOT NULL,
+        candidate_output TEXT NOT NULL,
+        kept_us INTEGER NOT NULL,
+        PRIMARY KEY (deployment_id, id_key)
+    ) WITHOUT ROWID
+    """,
+)
+
+MIGRATIONS: tuple[Migration, ...] = (DEPLOYMENTS, LEASES, PREDICTIONS, SERVICE, CANDIDATE_TRAFFIC)
 """All migrations, oldest first."""

@@ -78,6 +78,7 @@ class Two:
         ids = {
             "job_id": self.ids["job"],
             "key_id": self.ids["key-a"],
+            "deployment_id": self.ids["deployment"],
             "model_id": f"{MARK}-model",
             "namespace": MARK,
             "name": "patch",
@@ -113,7 +114,9 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
 def test_no_route_shows_or_changes_what_is_another_s(two: Two, method: str, path: str) -> None:
     before = two.snapshot()
     assert MARK in before
-    body = {**BODIES, "/deployments/promote": {"deployment_id": two.ids["deployment"]}}.get(path)
+    own = {"deployment_id": two.ids["deployment"]}
+    staged = {"model_id": f"{MARK}-model", "stage": "live", **own}
+    body = {**BODIES, "/deployments/promote": own, "/deployments": staged}.get(path)
     if path == "/failures/report/batch":
         body = {"failures": [BODIES["/failures/report"]]}
     answer = two.call("b", method, two.filled(path), body if method in ("POST", "PUT") else None)

@@ -83,6 +83,12 @@ def test_a_deployment_id_covers_every_field() -> None:
         assert dataclasses.replace(deployment, **{name: value}).deployment_id != deployment.deployment_id
 
 
+def test_a_deployment_without_a_share_has_the_id_that_it_had_before_there_were_shares() -> None:
+    line = Deployment("acme", "support", "b" * 64, "1" * 64, "alice/patch", "shadow", None, "2026-01-01T00:00:00Z", "n")
+    assert line.deployment_id == "50833371002d597e9aae2983e549593d9facfbe4d50279c080cf9b1e3fad7988"
+    assert "share_ppm" not in line.plain()
+
+
 def test_a_pattern_id_does_not_depend_on_statistics() -> None:
     pattern = FailurePattern("domain = travel", ("a", "b"), ("x",), ("text",), 2)
     assert pattern.pattern_id == dataclasses.replace(pattern, failure_rate=0.5).pattern_id

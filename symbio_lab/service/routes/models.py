@@ -8,14 +8,16 @@ from typing import Annotated
 import numpy as np
 from fastapi import APIRouter, Depends, Path, Request, Response
 
-from symbio_lab.errors import ModelUnresolvedError
 from symbio_lab.monitor.health import assess_health
 from symbio_lab.monitor.stored_traffic import recent_traffic
+from symbio_lab.records import Deployment
 from symbio_lab.service.callers import Caller, needs
+from symbio_lab.service.candidates import candidate_stage
+from symbio_lab.service.predicting import answer
 from symbio_lab.service.problems import ProblemError, problem_responses
 from symbio_lab.service.registering import register_model
-from symbio_lab.service.schemas.work import HealthOut, ModelIn, ModelOut, ModelsOut, PredictIn, PredictOut
-from symbio_lab.service.state import ServiceState, state_of
+from symbio_lab.service.schemas.work import CandidateOut, HealthOut, ModelIn, ModelOut, ModelsOut, PredictIn, PredictOut
+from symbio_lab.service.state import state_of
 from symbio_lab.store.api_keys import OPERATOR
 from symbio_lab.store.prediction_reading import PredictionReader
 from symbio_lab.store.registered_models import RegisteredModel
@@ -64,19 +66,25 @@ def register(body: ModelIn, caller: Admin, request: Request, response: Response)
     return _model(model)
 
 
-@router.post("/predict")
-def predict(body: PredictIn, caller: Predictor, request: Request) -> PredictOut:
-    """Answer texts with the tenant's live patch, or the base where none is live."""
-    state = state_of(request)
-    registered = _find(state, caller, body.model_id)
-    answered = state.residents.predict(caller.tenant, registered, body.inputs)
-    line = answered.deployment
+@router.post("/predict", responses=problem_responses(404))
+async def predict(body: PredictIn, caller: Predictor, request: Request) -> PredictOut:
+    """Answer texts with the tenant's live patch, or the base where none is live; a canary answers its share.
+
+    Requests of all tenants that wait for the same base are answered together. Without room: 429 (this tenant's part
+    is full) or 503 (everybody's), with Retry-After.
+    """
+    if body.prediction_ids is not None and len(body.prediction_ids) != len(body.inputs):
+        raise ProblemError(422, "bad_request", "not one prediction id for each input", hint="send N inputs and N ids")
+    found = await answer(state_of(request), caller.tenant, body.model_id, body.inputs, body.prediction_ids)
+    line, candidate = found.live, found.candidate
     return PredictOut(
-        outputs=list(answered.predictions.outputs),
-        confidences=[min(max(value, 0.0), 1.0) for value in answered.predictions.confidences],
-        model_revision=registered.digest,
+        outputs=list(found.outputs),
+        confidences=[min(max(value, 0.0), 1.0) for value in found.confidences],
+        model_revision=found.registered.digest,
         patch_digest=line.patch_digest if line else None,
         deployment_id=line.deployment_id if line else None,
+        answered_by=list(found.answered_by),
+        candidate=None if candidate is None else _candidate(candidate),
     )
 
 
@@ -104,11 +112,8 @@ def health(model_id: ModelId, caller: Reader, request: Request) -> HealthOut:
     )
 
 
-def _find(state: ServiceState, caller: Caller, model_id: str) -> RegisteredModel:
-    try:
-        return state.models.find(caller.tenant, model_id)
-    except ModelUnresolvedError as error:
-        raise ProblemError(409, "model_not_registered", str(error), hint=error.hint) from error
+def _candidate(line: Deployment) -> CandidateOut:
+    return CandidateOut(deployment_id=line.deployment_id, stage=candidate_stage(line), patch_digest=line.patch_digest)
 
 
 def _model(model: RegisteredModel) -> ModelOut:

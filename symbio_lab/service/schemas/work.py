@@ -118,6 +118,21 @@ class PredictIn(BaseModel):
 
     model_id: Name
     inputs: list[LongText] = Field(min_length=1, max_length=1_000)
+    prediction_ids: list[Name] | None = Field(
+        None,
+        min_length=1,
+        max_length=1_000,
+        description="Your own ids of the answers, one for each input: by them a label finds what a shadow or canary "
+        "said, and a canary's share is drawn; without them it is drawn by the text.",
+    )
+
+
+class CandidateOut(BaseModel):
+    """What stood beside the live patch."""
+
+    deployment_id: str
+    stage: Literal["shadow", "canary"]
+    patch_digest: str | None
 
 
 class PredictOut(BaseModel):
@@ -126,8 +141,10 @@ class PredictOut(BaseModel):
     outputs: list[str]
     confidences: list[float]
     model_revision: str = Field(description="Digest of the base.")
-    patch_digest: str | None
-    deployment_id: str | None
+    patch_digest: str | None = Field(description="Of what is live; null: the base.")
+    deployment_id: str | None = Field(description="Of what is live.")
+    answered_by: list[Literal["base", "live", "canary"]] = Field(description="Which stage gave each answer.")
+    candidate: CandidateOut | None = Field(description="The tenant's shadow or canary, if there is one.")
 
 
 class DeploymentOut(BaseModel):
@@ -142,6 +159,7 @@ class DeploymentOut(BaseModel):
     previous: str | None
     created_at: str
     note: str
+    share: float | None = Field(None, description="Of the traffic that a shadow or canary takes part in, in [0, 1].")
 
 
 class DeploymentsOut(BaseModel):
@@ -158,12 +176,63 @@ class DeployIn(BaseModel):
     deployment_id: Digest = Field(description="A shadow or canary deployment to promote.")
 
 
-class RollbackIn(BaseModel):
-    """A model to roll back by one deployment."""
+class StageIn(BaseModel):
+    """A patch that the tenant's gate accepted before, and the stage that it gets now."""
 
     model_config = ConfigDict(extra="forbid")
 
     model_id: Name
+    deployment_id: Digest | None = Field(None, description="A deployment of the tenant's whose patch is meant.")
+    patch_digest: Digest | None = Field(None, description="Or the digest of such a patch; one of both.")
+    stage: Literal["shadow", "canary", "live"]
+    share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Of this tenant's traffic: a canary answers it (default 0.1), a shadow is compared on it "
+        "(default 1).",
+    )
+
+
+class RollbackIn(BaseModel):
+    """A model to roll back by one deployment, or a shadow or canary of it to withdraw."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model_id: Name
+    deployment_id: Digest | None = Field(None, description="The standing shadow or canary; null: what is live.")
+
+
+class RateOut(BaseModel):
+    """A rate with its Wilson interval (95 %)."""
+
+    value: float | None = Field(description="Null: nothing was observed.")
+    low: float
+    high: float
+    num: int = Field(description="Texts that it is a rate of.")
+
+
+class TrafficOut(BaseModel):
+    """How a shadow or canary did beside the live patch."""
+
+    deployment_id: str
+    model_id: str
+    stage: Literal["shadow", "canary"]
+    share: float
+    is_standing: bool = Field(description="Whether it takes part in traffic now.")
+    num_seen: int = Field(description="Texts that the tenant asked about while it stood.")
+    num_answered: int = Field(description="Texts whose answer was the candidate's.")
+    num_compared: int = Field(description="Texts that both answered.")
+    num_flips: int = Field(description="Compared texts on which the outputs differ.")
+    num_errors: int = Field(description="Requests that the candidate could not answer; the live patch did.")
+    agreement: RateOut
+    num_labelled: int = Field(description="Compared texts with a prediction id whose ground truth is known.")
+    live_accuracy: RateOut
+    candidate_accuracy: RateOut
+    fix_rate: RateOut = Field(description="Of labelled texts that the live answer had wrong: right by the candidate.")
+    negative_flip_rate: RateOut = Field(
+        description="Of labelled texts that the live answer had right: wrong by the candidate."
+    )
 
 
 class HealthOut(BaseModel):
