@@ -20,9 +20,9 @@ def ledger(
     as_json: JsonFlag = False,
 ) -> None:
     """List deployments, oldest first."""
-    from symbio_lab.store import Database, Ledger
+    from symbio_lab.store import Ledger, open_store
 
-    book = Ledger(Database(session_of(context).settings.store))
+    book = Ledger(open_store(session_of(context).settings.store))
     head = book.verify_chain() if verify else book.head()
     lines = book.lines(tenant=tenant, model_id=model)
     if as_json:
@@ -90,10 +90,10 @@ def _roll_back(session: Session, tenant: str, model_id: str, listener: Any) -> d
     from symbio_lab.deployment.registry import ModelRegistry
     from symbio_lab.evaluation.suites import SuiteSizes
     from symbio_lab.records import Patch
-    from symbio_lab.store import Database, Ledger
+    from symbio_lab.store import Ledger, open_store
 
     settings = session.settings
-    book, registry = Ledger(Database(settings.store)), ModelRegistry()
+    book, registry = Ledger(open_store(settings.store)), ModelRegistry()
     current = book.current(tenant, model_id)
     if current is None or current.patch_digest is None:
         raise NotFoundError(

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from symbio_lab.config import ENVIRONMENT, Resolved, Settings
+from symbio_lab.config import ENVIRONMENT, Resolved, Settings, StoreUrl
 from symbio_lab.store.observed_time import expiry_after as expiry_after
 from symbio_lab.store.observed_time import utc_now as utc_now
 
@@ -62,7 +62,7 @@ def export_settings(resolved: Resolved) -> None:
     for name, variable in ENVIRONMENT.items():
         value = getattr(resolved.settings, name)
         if resolved.origins[name] != "default" and value is not None:
-            os.environ[variable] = str(value)
+            os.environ[variable] = value.with_password if isinstance(value, StoreUrl) else str(value)
 
 
 class _StderrHandler(logging.Handler):

@@ -19,10 +19,10 @@ def new(
     """Make a tenant and its first admin key; the key is shown this once."""
     from symbio_lab.store.api_keys import ApiKeys
     from symbio_lab.store.audit import AuditLog
-    from symbio_lab.store.database import Database
+    from symbio_lab.store.opening import open_store
     from symbio_lab.store.tenants import Tenants
 
-    database, now = Database(session_of(context).settings.store), utc_now()
+    database, now = open_store(session_of(context).settings.store), utc_now()
     Tenants(database).create(tenant, now=now)
     token, key = ApiKeys(database).create(tenant, ["admin"], now=now, name="first")
     AuditLog(database).append(tenant, at=now, actor="operator", action="key.create", subject=key.key_id)
@@ -46,10 +46,10 @@ def key(
     from symbio_lab.errors import NotFoundError
     from symbio_lab.store.api_keys import OPERATOR, ApiKeys
     from symbio_lab.store.audit import AuditLog
-    from symbio_lab.store.database import Database
+    from symbio_lab.store.opening import open_store
     from symbio_lab.store.tenants import Tenants
 
-    database, now = Database(session_of(context).settings.store), utc_now()
+    database, now = open_store(session_of(context).settings.store), utc_now()
     if tenant != OPERATOR and Tenants(database).find(tenant) is None:
         raise NotFoundError(f"there is no tenant {tenant!r:.80}", hint="symbio tenants new NAME")
     token, made = ApiKeys(database).create(tenant, scope or ["admin"], now=now, expires_at=expires, name=name)
@@ -63,10 +63,10 @@ def key(
 @tenants_app.command("list")
 def list_tenants(context: typer.Context, as_json: JsonFlag = False) -> None:
     """List the tenants."""
-    from symbio_lab.store.database import Database
+    from symbio_lab.store.opening import open_store
     from symbio_lab.store.tenants import Tenants
 
-    rows = Tenants(Database(session_of(context).settings.store)).list()
+    rows = Tenants(open_store(session_of(context).settings.store)).list()
     if as_json:
         print_json(rows)
         return

@@ -16,7 +16,7 @@ from typing import Any
 from symbio_lab.codec import strict_loads
 from symbio_lab.errors import StorageError
 from symbio_lab.records import canonical_json
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Store
 from symbio_lab.store.ledger import GENESIS, line_digest
 
 
@@ -41,7 +41,7 @@ class AuditLine:
 class AuditLog:
     """The audit log of one store; making the object touches nothing."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Store) -> None:
         self._database = database
 
     def append(

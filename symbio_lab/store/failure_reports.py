@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from symbio_lab.codec import from_plain, strict_loads
 from symbio_lab.errors import DataError
 from symbio_lab.records import FailureRecord, canonical_json
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Store
 from symbio_lab.store.observed_time import now_us, to_us
 from symbio_lab.store.streams import find_stream, id_key, open_stream
 
@@ -33,7 +33,7 @@ class Reported:
 class FailureReports:
     """The failure reports of one store; making the object touches nothing."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], int] = now_us) -> None:
+    def __init__(self, database: Store, *, clock: Callable[[], int] = now_us) -> None:
         """Name the store.
 
         Args:

@@ -19,7 +19,6 @@ Rules:
 from __future__ import annotations
 
 import secrets
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -27,7 +26,7 @@ from typing import Any, Literal
 from symbio_lab.codec import strict_loads
 from symbio_lab.errors import NotFoundError
 from symbio_lab.records import canonical_json
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Connection, Store
 from symbio_lab.store.leases import Leases
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -73,7 +72,7 @@ class JobEvent:
 class Jobs:
     """The jobs of one store; making the object touches nothing."""
 
-    def __init__(self, database: Database, leases: Leases | None = None) -> None:
+    def __init__(self, database: Store, leases: Leases | None = None) -> None:
         """Name the store.
 
         Args:
@@ -289,12 +288,12 @@ def _lease(job_id: str) -> str:
     return f"job/{job_id}"
 
 
-def _owns(connection: sqlite3.Connection, job_id: str, owner: str) -> bool:
+def _owns(connection: Connection, job_id: str, owner: str) -> bool:
     row = connection.execute("SELECT owner FROM leases WHERE name = ?", (_lease(job_id),)).fetchone()
     return row is not None and row["owner"] == owner
 
 
-def _note(connection: sqlite3.Connection, job_id: str, event: Mapping[str, Any]) -> None:
+def _note(connection: Connection, job_id: str, event: Mapping[str, Any]) -> None:
     connection.execute(
         "INSERT INTO job_events SELECT ?, coalesce(max(seq), 0) + 1, ? FROM job_events WHERE job_id = ?",
         (job_id, canonical_json(dict(event)).decode(), job_id),
@@ -302,7 +301,7 @@ def _note(connection: sqlite3.Connection, job_id: str, event: Mapping[str, Any])
 
 
 def _end(
-    connection: sqlite3.Connection,
+    connection: Connection,
     job_id: str,
     state: str,
     now: str,
@@ -317,14 +316,14 @@ def _end(
     _note(connection, job_id, {"event": "JobEnded", "state": state})
 
 
-def _read(connection: sqlite3.Connection, tenant: str, job_id: str) -> Job:
+def _read(connection: Connection, tenant: str, job_id: str) -> Job:
     row = connection.execute("SELECT * FROM jobs WHERE tenant = ? AND job_id = ?", (tenant, job_id)).fetchone()
     if row is None:
         raise NotFoundError("there is no such job", hint="GET /jobs lists the jobs")
     return _job(row)
 
 
-def _job(row: sqlite3.Row) -> Job:
+def _job(row: Any) -> Job:
     result, error = (None if row[name] is None else strict_loads(row[name]) for name in ("result", "error"))
     return Job(
         row["job_id"],

@@ -8,6 +8,7 @@ Rules:
 
 Example:
     >>> import tempfile
+    >>> from symbio_lab.store.database import Database
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     leases = Leases(Database(Path(folder) / "store.db"))
     ...     leases.take("cell", "a"), leases.take("cell", "b"), leases.release("cell", "a"), leases.take("cell", "b")
@@ -23,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Store
 
 STALE_S = 60.0
 """Seconds without a heartbeat after which a lease of another host is free."""
@@ -44,7 +45,7 @@ class Lease:
 class Leases:
     """The leases of one store."""
 
-    def __init__(self, database: Database, *, stale_s: float = STALE_S, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Store, *, stale_s: float = STALE_S, clock: Callable[[], float] = time.time) -> None:
         """Name the store.
 
         Args:
@@ -70,7 +71,9 @@ class Leases:
             if held is not None and held[1] != owner and self._is_held(Lease(*held)):
                 return False
             connection.execute(
-                "INSERT OR REPLACE INTO leases (name, owner, host, pid, beat_at) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO leases (name, owner, host, pid, beat_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name)"
+                " DO UPDATE SET owner = excluded.owner, host = excluded.host, pid = excluded.pid,"
+                " beat_at = excluded.beat_at",
                 (name, owner, host, pid, self._clock()),
             )
             return True
