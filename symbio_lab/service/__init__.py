@@ -4,6 +4,8 @@ Files, in reading order:
     - ``app.py``: the factory; ``state.py``: what every route works with; ``settings.py``: limits.
     - ``callers.py``: who calls, as which tenant, with which scopes; ``problems.py``: errors as problem+json.
     - ``schemas/``: what goes in and out; ``routes/``: one file a resource.
+    - ``quotas.py``: what a tenant may use; ``fencing.py``: a ledger for whoever still has the job.
+    - ``markets.py``, ``reaching.py``: a tenant's markets, those that answer.
     - ``residents.py``: loaded bases and the tenants' live patches; ``healing_request.py``: from reports to an incident.
     - ``worker.py``: the process that carries out jobs.
     - ``bodies.py``, ``requests.py``, ``measuring.py``: limits, ids and figures of every request.

@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +40,12 @@ class Ledger:
     def __init__(self, database: Store) -> None:
         self._database = database
 
-    def append(self, deployment: Deployment) -> LedgerHead:
+    def append(self, deployment: Deployment, *, condition: Callable[[Connection], None] | None = None) -> LedgerHead:
         """Add one line and return the new end of the chain.
+
+        Args:
+            deployment: the line.
+            condition: raises, inside the transaction, where the line must not be added after all.
 
         Raises:
             DataError: the line is already there, or ``previous`` belongs to another tenant or model.
@@ -50,6 +54,8 @@ class Ledger:
         """
         deployment_id, record = deployment.deployment_id, canonical_json(deployment).decode("utf-8")
         with self._database.write() as connection:
+            if condition is not None:
+                condition(connection)
             if _find(connection, deployment_id) is not None:
                 raise DataError(f"deployment {deployment_id[:12]} is already in the ledger")
             _check_previous(connection, deployment)

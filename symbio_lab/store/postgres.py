@@ -247,8 +247,9 @@ class PostgresDatabase:
             raise
 
     def _version(self, connection: Any) -> int:
-        # In this schema only: another one of the search path may hold another store.
-        there = "SELECT to_regclass(quote_ident(current_schema()) || '.store_version') IS NOT NULL"
+        # A query and no to_regclass: that one may answer from before the lock. In this schema only: another one of the
+        # search path may hold another store.
+        there = "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'store_version'"
         if not connection.execute(there).fetchone()[0]:
             return 0
         row = connection.execute("SELECT max(version) FROM store_version").fetchone()

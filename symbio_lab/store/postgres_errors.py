@@ -36,6 +36,7 @@ _REFUSALS: tuple[tuple[str, str, str], ...] = (
     ("shutting down", "the server is shutting down", _TRY_AGAIN),
     ("does not exist", "the server has no such database or role", "CREATE DATABASE symbio OWNER role"),
     ("translate host name", "its host is not known", "check the host in the address"),
+    ("resolve host", "its host is not known", "check the host in the address"),
     ("connection refused", "no server listens there", "start the server, or check host and port"),
     ("no such file or directory", "no server listens there", "start the server, or check host and port"),
     ("timeout expired", "the server does not answer", "check host, port and firewall"),

@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from symbio_lab.store.schema import Migration
+from symbio_lab.store.schema import COUNT_RECORDS, Migration
 
 _TEXT = 'TEXT COLLATE "C"'
 
@@ -232,5 +232,19 @@ SERVICE: Migration = (
     *_refusals("audit", "the audit log is append-only", "UPDATE", "DELETE"),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (DEPLOYMENTS, LEASES, PREDICTIONS, SERVICE)
+QUOTAS: Migration = (
+    f"""
+    CREATE TABLE usage (
+        tenant {_TEXT} NOT NULL,
+        kind {_TEXT} NOT NULL,
+        period {_TEXT} NOT NULL,
+        amount DOUBLE PRECISION NOT NULL,
+        PRIMARY KEY (tenant, kind, period)
+    )
+    """,
+    COUNT_RECORDS,
+    f"CREATE TABLE job_turns (tenant {_TEXT} PRIMARY KEY, turn BIGINT NOT NULL)",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (DEPLOYMENTS, LEASES, PREDICTIONS, SERVICE, QUOTAS)
 """All migrations, oldest first."""

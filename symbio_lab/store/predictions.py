@@ -21,6 +21,7 @@ Example:
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -32,6 +33,7 @@ from symbio_lab.store.connection import Connection, Store
 from symbio_lab.store.labels import insert_labels, join_early_labels
 from symbio_lab.store.observed_time import now_us, to_us
 from symbio_lab.store.streams import id_key, open_stream
+from symbio_lab.store.usage import add_usage
 
 _INSERT_KEY = (
     "INSERT INTO prediction_keys (stream_id, id_key, seq) VALUES (?, ?, ?)"
@@ -176,6 +178,8 @@ def _append(
             record.input_sample,
         )
     seqs, new = _take_places(connection, keys, database.first_of(connection, "predictions", len(keys)))
+    for tenant, num_new in Counter(records[place].tenant for place in new).items():
+        add_usage(connection, tenant, "records", num_new)
     connection.executemany(_INSERT, [(seqs[place], *rows[place]) for place in new])
     join_early_labels(connection, [(seqs[place], *keys[place]) for place in new])
     known = rows.keys() - set(new)

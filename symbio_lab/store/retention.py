@@ -17,6 +17,7 @@ from symbio_lab.errors import ConfigError
 from symbio_lab.store.connection import Connection, Store
 from symbio_lab.store.observed_time import DAY_US, day_text
 from symbio_lab.store.streams import find_stream, id_key
+from symbio_lab.store.usage import add_usage
 
 BATCH_ROWS = 20_000
 _DOOMED = (
@@ -100,11 +101,13 @@ def prune(
             num_reports = _delete(
                 connection, "failure_reports WHERE observed_us < ? AND stream_id = ?", cutoff_us, stream
             )
+            add_usage(connection, tenant, "records", -num_reports)
     while stream is not None:
         with database.write() as connection:
             database.overwrite_removed(connection)
             asked = {"stream": stream, "cutoff": cutoff_us, "newest": newest, "most": batch_rows}
             removed, unlabelled = _remove_batch(connection, asked)
+            add_usage(connection, tenant, "records", -removed)
         num_rows += removed
         num_labels += unlabelled
         if removed < batch_rows:
