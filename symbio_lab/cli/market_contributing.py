@@ -108,7 +108,7 @@ def contribute_deployed(
     from symbio_lab.evaluation.suites import SuiteSizes
     from symbio_lab.marketplace.contribution import contribute as contribute_patch
     from symbio_lab.scenarios.registered_models import load_model, rebuild, record_of
-    from symbio_lab.store import Database, Ledger
+    from symbio_lab.store import Ledger, open_store
     from symbio_lab.trust.key_ring import OWN_NAME
     from symbio_lab.trust.keys import load_or_create_key
     from symbio_lab.trust.naming import check_patch_id
@@ -117,7 +117,7 @@ def contribute_deployed(
     check_patch_id(patch_id)
     settings = session.settings
     market = open_market(uri, settings, must_exist=False)
-    book = Ledger(Database(settings.store))
+    book = Ledger(open_store(settings.store))
     line = find_serving(book, deployment)
     kept = record_of(settings, line, book.history(line.tenant, line.model_id))
     if kept is None:

@@ -225,9 +225,9 @@ def prune(
 
 
 def _database(session: Session, store: Path | None) -> Any:
-    from symbio_lab.store import Database
+    from symbio_lab.store import open_store
 
-    return Database(session.settings.store if store is None else store)
+    return open_store(session.settings.store if store is None else store)
 
 
 def _rules(given: list[str] | tuple[()], problems: list[str]) -> dict[str, Any]:

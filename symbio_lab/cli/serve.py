@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from symbio_lab.cli.session import session_of
+from symbio_lab.cli.session import StoreOption, settings_with_store
 from symbio_lab.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     workers: Annotated[int, typer.Option(min=0, max=64, help="Worker processes started beside it.")] = 1,
+    store: StoreOption = None,
 ) -> None:
     """Serve the REST API until Ctrl-C, with worker processes for healing jobs.
 
@@ -44,13 +45,16 @@ def serve(
             hint="drop --host, or drop --local and make keys: symbio tenants new NAME",
         )
     named = [_named(text) for text in model or ()]
-    settings = session_of(context).settings
+    settings = settings_with_store(context, store)
     service = _service(local=local, markets=tuple(market or ()))
     _serve(settings, service, named, host, port, workers)
 
 
 def worker(
-    context: typer.Context, market: MarketsOption = None, local: Annotated[bool, typer.Option("--local")] = False
+    context: typer.Context,
+    market: MarketsOption = None,
+    local: Annotated[bool, typer.Option("--local")] = False,
+    store: StoreOption = None,
 ) -> None:
     """Carry out jobs of the service on this store until SIGTERM or Ctrl-C."""
     from symbio_lab.cli.service_logging import log_as_json
@@ -59,7 +63,7 @@ def worker(
     from symbio_lab.models.loading import use_threads
     from symbio_lab.service.worker import Worker
 
-    settings = session_of(context).settings
+    settings = settings_with_store(context, store)
     log_as_json(settings.log_level)
     use_threads(settings.num_threads)
     running = Worker(settings, service)

@@ -7,18 +7,24 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from symbio_lab.config import ENVIRONMENT, Resolved, Settings
+from symbio_lab.config import ENVIRONMENT, Resolved, Settings, StoreUrl, check_store
+from symbio_lab.errors import ConfigError
 from symbio_lab.store.observed_time import expiry_after as expiry_after
 from symbio_lab.store.observed_time import utc_now as utc_now
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout and nothing else there.")]
 """The option that every command has."""
+StoreOption = Annotated[
+    str | None,
+    typer.Option(help="SQLite file, or postgresql://USER@HOST/DATABASE; passwords: ~/.pgpass or SYMBIO_LAB_STORE."),
+]
+"""The option of the root command and of those that serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,28 @@ def session_of(context: typer.Context) -> Session:
     return session
 
 
+def settings_with_store(context: typer.Context, store: str | None) -> Settings:
+    """Return the settings with the store that a command names itself; processes that it starts see it too.
+
+    Raises:
+        ConfigError: it is neither a file nor an address.
+    """
+    settings = session_of(context).settings
+    if store is None:
+        return settings
+    try:
+        place = check_store(store, Path.cwd())
+    except ValueError as error:
+        raise ConfigError([f"store (flag --store): {error}"]) from error
+    # Never on a command line of ours: everybody on the machine can read those.
+    os.environ[ENVIRONMENT["store"]] = _text(place)
+    return replace(settings, store=place)
+
+
+def _text(value: Any) -> str:
+    return value.with_password if isinstance(value, StoreUrl) else str(value)
+
+
 @contextmanager
 def own_environment() -> Iterator[None]:
     """Undo every change to the environment at the end: a program that calls ``main`` keeps its own."""
@@ -62,7 +90,7 @@ def export_settings(resolved: Resolved) -> None:
     for name, variable in ENVIRONMENT.items():
         value = getattr(resolved.settings, name)
         if resolved.origins[name] != "default" and value is not None:
-            os.environ[variable] = str(value)
+            os.environ[variable] = _text(value)
 
 
 class _StderrHandler(logging.Handler):

@@ -7,22 +7,25 @@ from typing import Annotated
 import typer
 
 from symbio_lab.cli.printing import print_json, print_table
-from symbio_lab.cli.session import JsonFlag, session_of, utc_now
+from symbio_lab.cli.session import JsonFlag, StoreOption, settings_with_store, utc_now
 
 tenants_app = typer.Typer(help="Tenants of the service and their keys.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @tenants_app.command("new")
 def new(
-    context: typer.Context, tenant: Annotated[str, typer.Argument(metavar="NAME")], as_json: JsonFlag = False
+    context: typer.Context,
+    tenant: Annotated[str, typer.Argument(metavar="NAME")],
+    store: StoreOption = None,
+    as_json: JsonFlag = False,
 ) -> None:
     """Make a tenant and its first admin key; the key is shown this once."""
     from symbio_lab.store.api_keys import ApiKeys
     from symbio_lab.store.audit import AuditLog
-    from symbio_lab.store.database import Database
+    from symbio_lab.store.opening import open_store
     from symbio_lab.store.tenants import Tenants
 
-    database, now = Database(session_of(context).settings.store), utc_now()
+    database, now = open_store(settings_with_store(context, store).store), utc_now()
     Tenants(database).create(tenant, now=now)
     token, key = ApiKeys(database).create(tenant, ["admin"], now=now, name="first")
     AuditLog(database).append(tenant, at=now, actor="operator", action="key.create", subject=key.key_id)
@@ -40,16 +43,17 @@ def key(
     scope: Annotated[list[str] | None, typer.Option(help="What it may do; repeated. Default: admin.")] = None,
     expires: Annotated[str | None, typer.Option(help="UTC, e.g. 2027-01-31T12:00:00Z.")] = None,
     name: Annotated[str, typer.Option(help="For people.")] = "",
+    store: StoreOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Make another key; it is shown this once."""
     from symbio_lab.errors import NotFoundError
     from symbio_lab.store.api_keys import OPERATOR, ApiKeys
     from symbio_lab.store.audit import AuditLog
-    from symbio_lab.store.database import Database
+    from symbio_lab.store.opening import open_store
     from symbio_lab.store.tenants import Tenants
 
-    database, now = Database(session_of(context).settings.store), utc_now()
+    database, now = open_store(settings_with_store(context, store).store), utc_now()
     if tenant != OPERATOR and Tenants(database).find(tenant) is None:
         raise NotFoundError(f"there is no tenant {tenant!r:.80}", hint="symbio tenants new NAME")
     token, made = ApiKeys(database).create(tenant, scope or ["admin"], now=now, expires_at=expires, name=name)
@@ -61,12 +65,12 @@ def key(
 
 
 @tenants_app.command("list")
-def list_tenants(context: typer.Context, as_json: JsonFlag = False) -> None:
+def list_tenants(context: typer.Context, store: StoreOption = None, as_json: JsonFlag = False) -> None:
     """List the tenants."""
-    from symbio_lab.store.database import Database
+    from symbio_lab.store.opening import open_store
     from symbio_lab.store.tenants import Tenants
 
-    rows = Tenants(Database(session_of(context).settings.store)).list()
+    rows = Tenants(open_store(settings_with_store(context, store).store)).list()
     if as_json:
         print_json(rows)
         return

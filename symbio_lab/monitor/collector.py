@@ -10,6 +10,7 @@ Rules:
 
 Example:
     >>> import tempfile
+    >>> from symbio_lab.store.database import Database
     >>> from symbio_lab.store.prediction_reading import PredictionReader
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with watch(lambda text: "greet", store=Path(folder) / "store.db", model_id="support") as watched:
@@ -39,8 +40,8 @@ from symbio_lab.monitor.redaction import Redaction
 from symbio_lab.monitor.validating import DEFAULT_LIMITS, Limits
 from symbio_lab.records import TASK_TYPES, PredictionRecord, TaskType
 from symbio_lab.seeding import derive_seed
-from symbio_lab.store.database import Database
 from symbio_lab.store.observed_time import from_us
+from symbio_lab.store.opening import open_store
 from symbio_lab.store.predictions import PredictionStore
 
 logger = logging.getLogger(__name__)
@@ -88,10 +89,9 @@ def watch(
     Raises:
         ConfigError: no name can be found for the model, or a setting is wrong.
     """
-    if store is None:
-        store = load_settings().settings.store
-    if isinstance(store, Path):
-        store = PredictionStore(Database(store, busy_timeout_s=BUSY_TIMEOUT_S))
+    if not isinstance(store, PredictionStore):
+        place = load_settings().settings.store if store is None else store
+        store = PredictionStore(open_store(place, busy_timeout_s=BUSY_TIMEOUT_S))
     recorder = Recorder(
         store, redaction=redaction, limits=limits, sample_share=sample_rate, batch_rows=batch_rows, strict=strict
     )

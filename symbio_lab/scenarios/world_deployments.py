@@ -31,7 +31,7 @@ from symbio_lab.scenarios.registered_models import (
     save_model,
 )
 from symbio_lab.scenarios.world import World
-from symbio_lab.store.database import Database
+from symbio_lab.store import open_store
 from symbio_lab.store.ledger import Ledger
 from symbio_lab.trust.stored import open_stored
 
@@ -115,7 +115,7 @@ def deploy_stored(
             num_threads=settings.num_threads,
         ),
     )
-    registry, ledger = ModelRegistry(), Ledger(Database(settings.store))
+    registry, ledger = ModelRegistry(), Ledger(open_store(settings.store))
     registry.register(model_id, world.model)
     restore(registry, ledger, tenant=tenant, model_id=model_id, reopen=lambda d: reopen_from(settings, d))
     texts = probe_texts(world.incident(sizes, seed))
@@ -138,7 +138,7 @@ def roll_back_world(
         TrustError: files of a patch changed.
         StorageError: the ledger cannot be written; nothing changed.
     """
-    ledger, registry = Ledger(Database(settings.store)), ModelRegistry()
+    ledger, registry = Ledger(open_store(settings.store)), ModelRegistry()
     current = ledger.current(tenant, model_id)
     if current is None or current.patch_digest is None:
         raise NotFoundError(

@@ -18,7 +18,7 @@ from symbio_lab.service.bodies import BodyLimit
 from symbio_lab.service.markets import Markets
 from symbio_lab.service.measuring import Measures, Requests
 from symbio_lab.service.problems import Problem, add_problem_answers
-from symbio_lab.service.routes import administration, deployments, market, models, operations, records, work
+from symbio_lab.service.routes import administration, deployments, market, models, operations, quotas, records, work
 from symbio_lab.service.settings import ServiceSettings
 from symbio_lab.service.state import open_state
 from symbio_lab.store.observed_time import utc_now
@@ -52,6 +52,7 @@ def create_app(
         models.router,
         deployments.router,
         administration.router,
+        quotas.router,
         operations.router,
     ):
         app.include_router(router)

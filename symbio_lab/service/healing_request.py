@@ -7,7 +7,10 @@ Rules:
     2. The gate decides on samples that nothing else read; without enough of them it accepts nothing, and the result
        says how many more are needed.
     3. The tenant's policy holds: whose patches, how large, whether to operate, to contribute, to ask first.
-    4. A job that is begun again looks into the ledger first: what it deployed, it does not deploy twice.
+    4. A job that is begun again looks into the ledger first: what it deployed, it does not deploy twice. A worker whose
+       job was taken over cannot deploy any more (``fencing.py``).
+    5. A market that does not answer is left out, and the result names it. Where operating is allowed the job goes on to
+       that; where it is not, and nothing was found elsewhere, the job fails with ``no_network``.
 """
 
 from __future__ import annotations
@@ -33,9 +36,11 @@ from symbio_lab.monitor.traffic import Traffic, traffic_of
 from symbio_lab.pipeline import Contributing, Deploying, Healed, heal
 from symbio_lab.records import Deployment, FailureRecord, PredictionRecord
 from symbio_lab.service.markets import Markets
+from symbio_lab.service.quotas import limits_of
 from symbio_lab.service.state import ServiceState
 from symbio_lab.service.tenant_policy import TenantPolicy
-from symbio_lab.store.jobs import Job
+from symbio_lab.store.job_rows import Job
+from symbio_lab.store.ledger import Ledger
 from symbio_lab.store.observed_time import expiry_after
 from symbio_lab.store.prediction_reading import PredictionReader
 
@@ -54,12 +59,15 @@ class HealingPlan:
     contribute: bool
 
 
-def plan_healing(request: Mapping[str, Any], policy: TenantPolicy) -> HealingPlan:
+def plan_healing(
+    request: Mapping[str, Any], policy: TenantPolicy, *, most_forwards: float | None = None
+) -> HealingPlan:
     """Return what is carried out for a request under a policy.
 
     Args:
         request: fields of ``HealingIn``.
         policy: the tenant's.
+        most_forwards: budget of one job; None takes the policy's.
 
     Raises:
         EmptySliceError: neither adopting nor operating is left.
@@ -74,7 +82,7 @@ def plan_healing(request: Mapping[str, Any], policy: TenantPolicy) -> HealingPla
     return HealingPlan(
         strategy,
         replace(gate, when_undecided="hold"),
-        Budget(forwards_equivalent=policy.max_forwards_per_job),
+        Budget(forwards_equivalent=policy.max_forwards_per_job if most_forwards is None else most_forwards),
         request["max_marketplace_patches"],
         bool(request["contribute_to_marketplace"]) and policy.allow_contribution,
     )
@@ -133,7 +141,12 @@ def extract_incident(state: ServiceState, job: Job, labels: tuple[str, ...], pla
 
 
 def carry_out(
-    state: ServiceState, markets: Markets, job: Job, listener: Listener, should_stop: Callable[[], bool]
+    state: ServiceState,
+    markets: Markets,
+    job: Job,
+    listener: Listener,
+    should_stop: Callable[[], bool],
+    ledger: Ledger | None = None,
 ) -> dict[str, Any]:
     """Heal what a job asks for and return its result.
 
@@ -143,6 +156,7 @@ def carry_out(
         job: a running healing or surgery job.
         listener: told about every step.
         should_stop: asked at checkpoints; True ends the run with ``HealingCancelledError``.
+        ledger: takes the deployment; None takes the state's own, without a condition.
 
     Raises:
         SymbioError: what ended it; nothing is half-deployed.
@@ -157,7 +171,7 @@ def carry_out(
             "repeated": True,
         }
     policy = state.policy(job.tenant)
-    plan = plan_healing(job.request, policy)
+    plan = plan_healing(job.request, policy, most_forwards=limits_of(state.service, policy).max_forwards_per_job)
     registered = state.models.find(job.tenant, job.request["model_id"])
     model = state.residents.get(registered).model
     incident = extract_incident(state, job, tuple(model.labels), plan)
@@ -173,18 +187,19 @@ def carry_out(
         contributing = Contributing(
             DirectoryTransport(state.market_folder), key, f"lab-{key.keyid[:12]}", f"job-{job.job_id[:12]}"
         )
+    market = markets.open(job.tenant, policy) if plan.strategy != "surgery_only" else None
     healed = heal(
         model,
         incident.suite.task,
         store=state.settings.patches,
         strategy=plan.strategy,
-        market=markets.open(job.tenant, policy) if plan.strategy != "surgery_only" else None,
+        market=market,
         budget=plan.budget,
         gate=plan.gate,
         max_marketplace_patches=max(plan.max_patches, 1),
         deploying=Deploying(
             registry,
-            state.ledger,
+            ledger or state.ledger,
             job.tenant,
             registered.model_id,
             job.created_at,
@@ -198,6 +213,8 @@ def carry_out(
         expires=expiry_after(job.created_at),
         should_stop=should_stop,
     )
+    if market is not None and market.unreachable and healed.deployment is None and plan.strategy == "best_single":
+        market.refuse("nothing was found where a market answers, and operating is not allowed")
     withheld = [
         what
         for what, is_withheld in (
@@ -207,7 +224,11 @@ def carry_out(
         )
         if is_withheld
     ]
-    return {**_result(healed, incident), "withheld_by_policy": withheld}
+    return {
+        **_result(healed, incident),
+        "withheld_by_policy": withheld,
+        "unreachable_markets": sorted(market.unreachable) if market is not None else [],
+    }
 
 
 def deployed_by(state: ServiceState, job: Job) -> Deployment | None:

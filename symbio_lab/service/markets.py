@@ -4,6 +4,7 @@ Rules:
     1. The service's own market, where tenants contribute, is searched beside those that the operator named.
     2. Which versions a tenant has accepted is remembered for it alone.
     3. What markets offer is read again after ``FRESH_S``, and whenever the tenant's policy changed.
+    4. A market that does not answer is given up soon and left out (``reaching.py``).
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import threading
 import time
 from collections import OrderedDict
 
-from symbio_lab.marketplace.client import MarketplaceClient
 from symbio_lab.marketplace.directory import DirectoryTransport
+from symbio_lab.marketplace.hub_limits import HubLimits
 from symbio_lab.marketplace.opening import open_transport
 from symbio_lab.marketplace.search import Embedder
 from symbio_lab.marketplace.transport import Transport
 from symbio_lab.models.embedding import find_embedder
 from symbio_lab.records import content_id
+from symbio_lab.service.reaching import ReachableMarkets
 from symbio_lab.service.state import ServiceState
 from symbio_lab.service.tenant_policy import TenantPolicy
 from symbio_lab.trust.enrolled import enrolled_policy
@@ -34,11 +36,11 @@ class Markets:
         """Prepare; nothing is read yet."""
         self._state = state
         self._guard = threading.Lock()
-        self._views: OrderedDict[str, tuple[float, threading.Lock, MarketplaceClient]] = OrderedDict()
+        self._views: OrderedDict[str, tuple[float, threading.Lock, ReachableMarkets]] = OrderedDict()
         self._embed: Embedder | None = None
         self._embed_known = False
 
-    def view(self, tenant: str) -> tuple[threading.Lock, MarketplaceClient]:
+    def view(self, tenant: str) -> tuple[threading.Lock, ReachableMarkets]:
         """Return a tenant's client, and the lock to hold while using it.
 
         Raises:
@@ -57,7 +59,7 @@ class Markets:
             self._views.move_to_end(key)
             return held[1], held[2]
 
-    def open(self, tenant: str, policy: TenantPolicy) -> MarketplaceClient:
+    def open(self, tenant: str, policy: TenantPolicy) -> ReachableMarkets:
         """Return a new client of a tenant; nothing is read yet.
 
         Raises:
@@ -65,14 +67,14 @@ class Markets:
             DataError: the file of an enrolled key is damaged.
         """
         state = self._state
-        transports: list[Transport] = [
-            open_transport(uri, cache=state.settings.home / "hub") for uri in state.service.markets
-        ]
+        limits = HubLimits(timeout_s=state.service.market_timeout_s, deadline_s=state.service.market_deadline_s)
+        cache = state.settings.home / "hub"
+        transports: list[Transport] = [open_transport(uri, cache=cache, limits=limits) for uri in state.service.markets]
         if state.market_folder.is_dir():
             transports.append(DirectoryTransport(state.market_folder))
         trust = policy.narrowed(enrolled_policy(state.settings, tenant))
         seen = state.settings.home / "seen" / f"tenant-{content_id(tenant)[:16]}"
-        return MarketplaceClient(transports, trust, state.settings.patches, state.now(), self._embedder(), seen=seen)
+        return ReachableMarkets(transports, trust, state.settings.patches, state.now(), self._embedder(), seen=seen)
 
     def _embedder(self) -> Embedder | None:
         if not self._embed_known:

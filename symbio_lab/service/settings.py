@@ -25,6 +25,16 @@ class ServiceSettings:
     """Of one tenant, all of its keys together."""
     max_open_jobs: int = 16
     """Queued and running jobs of one tenant."""
+    max_records: int = 5_000_000
+    """Predictions and failure reports stored of one tenant."""
+    max_patch_bytes: int = 4 << 30
+    """Files of the patches deployed for one tenant, in bytes."""
+    max_forwards_per_day: float = 2_000_000.0
+    """Forwards-equivalent that healing may spend for one tenant in a day (UTC)."""
+    market_timeout_s: float = 5.0
+    """Seconds without a byte after which a market is given up."""
+    market_deadline_s: float = 20.0
+    """Seconds after which an operation at a market is given up, tries and waits included; files add time."""
     max_resident: int = 4
     """Bases in memory."""
     max_waiting_texts: int = 4_096
@@ -47,8 +57,13 @@ class ServiceSettings:
             "max_waiting_texts",
             "max_batch_tokens",
             "max_adapter_bytes",
+            "max_records",
+            "max_patch_bytes",
+            "max_forwards_per_day",
         )
         problems = [f"{name} must be at least 1" for name in names if getattr(self, name) < 1]
         problems += [] if self.max_wait_s >= 0 else ["max_wait_s must not be negative"]
+        times = ("market_timeout_s", "market_deadline_s")
+        problems += [f"{name} must be above 0" for name in times if not getattr(self, name) > 0]
         if problems:
             raise ConfigError(problems)

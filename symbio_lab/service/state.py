@@ -16,13 +16,14 @@ from symbio_lab.service.tenant_policy import TenantPolicy
 from symbio_lab.store.api_keys import ApiKeys
 from symbio_lab.store.audit import AuditLog
 from symbio_lab.store.candidate_traffic import CandidateTraffic
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Store
 from symbio_lab.store.failure_reports import FailureReports
 from symbio_lab.store.idempotency import IdempotencyKeys
 from symbio_lab.store.jobs import Jobs
 from symbio_lab.store.labels import LabelStore
 from symbio_lab.store.ledger import Ledger
 from symbio_lab.store.observed_time import utc_now
+from symbio_lab.store.opening import open_store
 from symbio_lab.store.predictions import PredictionStore
 from symbio_lab.store.registered_models import RegisteredModels
 from symbio_lab.store.tenants import Tenants
@@ -34,7 +35,7 @@ class ServiceState:
 
     settings: Settings
     service: ServiceSettings
-    database: Database
+    database: Store
     tenants: Tenants
     keys: ApiKeys
     models: RegisteredModels
@@ -67,7 +68,7 @@ class ServiceState:
 
 def open_state(settings: Settings, service: ServiceSettings, *, now: Callable[[], str] = utc_now) -> ServiceState:
     """Return the state of a service on the store of these settings; nothing is read yet."""
-    database = Database(settings.store)
+    database = open_store(settings.store)
     return ServiceState(
         settings=settings,
         service=service,

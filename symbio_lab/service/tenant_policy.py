@@ -15,6 +15,21 @@ from symbio_lab.trust.policy import LEVELS, TrustPolicy
 _NO_LICENCE = "LicenseRef-none-allowed"
 
 
+class Budgets(BaseModel):
+    """Limits that a tenant sets itself below the operator's; null leaves the operator's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_records: int | None = Field(None, ge=1, le=1 << 53, description="Predictions and failure reports stored.")
+    max_patch_bytes: int | None = Field(None, ge=1, le=1 << 53, description="Files of deployed patches, in bytes.")
+    max_forwards_per_day: float | None = Field(
+        None, gt=0, le=1e12, description="Forwards-equivalent that healing may spend in a day (UTC)."
+    )
+
+
+_OPERATORS = Budgets.model_validate({})
+
+
 class TenantPolicy(BaseModel):
     """The policy of one tenant."""
 
@@ -36,6 +51,7 @@ class TenantPolicy(BaseModel):
     redact: bool = Field(False, description="Whether numbers, addresses and names are removed before storage.")
     gate: Literal["lab", "strict"] = Field("lab", description="Bounds that a patch must keep.")
     max_forwards_per_job: float = Field(60_000.0, gt=0, le=10_000_000, description="Budget of one healing job.")
+    budgets: Budgets = Field(_OPERATORS, description="Limits of storage, and of healing in a day.")
 
     def narrowed(self, policy: TrustPolicy) -> TrustPolicy:
         """Return the operator's trust policy with what this tenant asks beyond it."""

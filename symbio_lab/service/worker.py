@@ -5,7 +5,9 @@ Rules:
     2. More workers do more jobs at once; each has its own bases in memory.
     3. While a job runs a thread beats, and asks whether the job is still this worker's and still wanted. Losing either
        stops the run at its next checkpoint, before anything is deployed.
-    4. SIGTERM lets the worker finish nothing new; the job at hand is given back and somebody else begins it again.
+    4. A worker that was paused for longer than its lease may wake when another has its job: each effect is one
+       transaction that asks whether the job is still its own.
+    5. SIGTERM lets the worker finish nothing new; the job at hand is given back and somebody else begins it again.
 """
 
 from __future__ import annotations
@@ -22,12 +24,16 @@ import structlog
 
 from symbio_lab.config import Settings
 from symbio_lab.errors import HealingCancelledError, StorageError, SymbioError
-from symbio_lab.events import Event, PhaseStarted
+from symbio_lab.events import Event, PhaseFinished, PhaseStarted
+from symbio_lab.service.fencing import FencedLedger
 from symbio_lab.service.healing_request import carry_out
 from symbio_lab.service.markets import Markets
+from symbio_lab.service.quotas import day_of
 from symbio_lab.service.settings import ServiceSettings
 from symbio_lab.service.state import ServiceState, open_state
-from symbio_lab.store.jobs import Job
+from symbio_lab.store.audit import add_line
+from symbio_lab.store.connection import Connection
+from symbio_lab.store.job_rows import Job, condition_of
 
 logger = logging.getLogger(__name__)
 BEAT_S = 2.0
@@ -84,11 +90,15 @@ class Worker:
 
         def tell(event: Event) -> None:
             stage = event.phase if isinstance(event, PhaseStarted) else None
-            jobs.note(job.job_id, self.owner, event.to_json(), stage=stage)
+            # Counted as it is spent: a killed attempt costs what it cost.
+            spent = event.forwards_equivalent if isinstance(event, PhaseFinished) else 0.0
+            day = day_of(state.now())
+            jobs.note(job.job_id, self.owner, event.to_json(), stage=stage, spent=spent, day=day)
 
         jobs.note(job.job_id, self.owner, {"event": "JobStarted", "attempt": job.num_attempts})
         try:
-            result = carry_out(state, self.markets, job, tell, pulse.should_stop)
+            ledger = FencedLedger(state.database, condition_of(job.job_id, self.owner))
+            result = carry_out(state, self.markets, job, tell, pulse.should_stop, ledger)
         except HealingCancelledError as error:
             if pulse.is_cancelled:
                 self._end(job, "cancelled", error=error)
@@ -117,22 +127,32 @@ class Worker:
                 "message": f"the job failed ({type(error).__name__})",
                 "hint": "report the job id to the operator of the service",
             }
-        ours = self.state.jobs.finish(
-            job.job_id, self.owner, outcome, now=self.state.now(), result=result, error=described
-        )
-        if ours:
-            self.state.audit.append(
+        detail = {
+            "kind": job.kind,
+            "code": described["code"] if described else "",
+            "deployment_id": (result or {}).get("deployment_id"),
+        }
+
+        def tell_audit(connection: Connection) -> None:
+            add_line(
+                connection,
                 job.tenant,
                 at=self.state.now(),
                 actor="worker",
                 action=f"job.{outcome}",
                 subject=job.job_id,
-                detail={
-                    "kind": job.kind,
-                    "code": described["code"] if described else "",
-                    "deployment_id": (result or {}).get("deployment_id"),
-                },
+                detail=detail,
             )
+
+        self.state.jobs.finish(
+            job.job_id,
+            self.owner,
+            outcome,
+            now=self.state.now(),
+            result=result,
+            error=described,
+            also=tell_audit,
+        )
 
 
 class _Pulse:

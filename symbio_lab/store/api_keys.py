@@ -13,6 +13,7 @@ Rules:
 Example:
     >>> import tempfile
     >>> from pathlib import Path
+    >>> from symbio_lab.store.database import Database
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     keys = ApiKeys(Database(Path(folder) / "store.db"))
     ...     token, key = keys.create("acme", ["failures:write"], now="2026-01-01T00:00:00Z")
@@ -27,12 +28,12 @@ import hashlib
 import hmac
 import re
 import secrets
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from symbio_lab.errors import ConfigError, NotFoundError
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Store
 
 SCOPES = (
     "failures:write",
@@ -87,7 +88,7 @@ def check_tenant(tenant: str) -> None:
 class ApiKeys:
     """The keys of one store; making the object touches nothing."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Store) -> None:
         self._database = database
 
     def create(
@@ -160,7 +161,8 @@ class ApiKeys:
         """
         with self._database.write() as connection:
             connection.execute(
-                "UPDATE api_keys SET revoked_at = min(coalesce(revoked_at, ?), ?) WHERE tenant = ? AND key_id = ?",
+                "UPDATE api_keys SET revoked_at = CASE WHEN revoked_at < ? THEN revoked_at ELSE ? END"
+                " WHERE tenant = ? AND key_id = ?",
                 (at, at, tenant, key_id),
             )
             row = connection.execute(
@@ -175,7 +177,7 @@ def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-def _key(row: sqlite3.Row) -> ApiKey:
+def _key(row: Any) -> ApiKey:
     return ApiKey(
         row["key_id"],
         row["tenant"],

@@ -16,7 +16,7 @@ from typing import Any
 from symbio_lab.codec import strict_loads
 from symbio_lab.errors import StorageError
 from symbio_lab.records import canonical_json
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Connection, Store
 from symbio_lab.store.ledger import GENESIS, line_digest
 
 
@@ -38,10 +38,31 @@ class AuditLine:
     digest: str
 
 
+def add_line(
+    connection: Connection,
+    tenant: str,
+    *,
+    at: str,
+    actor: str,
+    action: str,
+    subject: str = "",
+    detail: Mapping[str, Any] = {},
+) -> AuditLine:
+    """Add one line in a write transaction of the caller's: what it tells of and the line are there, or neither."""
+    record = canonical_json(
+        {"tenant": tenant, "at": at, "actor": actor, "action": action, "subject": subject, "detail": dict(detail)}
+    ).decode()
+    last = connection.execute("SELECT seq, digest FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+    seq, previous = (1, GENESIS) if last is None else (last["seq"] + 1, last["digest"])
+    digest = line_digest(seq, previous, record)
+    connection.execute("INSERT INTO audit VALUES (?, ?, ?, ?, ?)", (seq, tenant, record, previous, digest))
+    return _line(seq, record, digest)
+
+
 class AuditLog:
     """The audit log of one store; making the object touches nothing."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Store) -> None:
         self._database = database
 
     def append(
@@ -52,15 +73,8 @@ class AuditLog:
         Raises:
             StorageError: the store cannot be written; no line was added.
         """
-        record = canonical_json(
-            {"tenant": tenant, "at": at, "actor": actor, "action": action, "subject": subject, "detail": dict(detail)}
-        ).decode()
         with self._database.write() as connection:
-            last = connection.execute("SELECT seq, digest FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
-            seq, previous = (1, GENESIS) if last is None else (last["seq"] + 1, last["digest"])
-            digest = line_digest(seq, previous, record)
-            connection.execute("INSERT INTO audit VALUES (?, ?, ?, ?, ?)", (seq, tenant, record, previous, digest))
-        return _line(seq, record, digest)
+            return add_line(connection, tenant, at=at, actor=actor, action=action, subject=subject, detail=detail)
 
     def lines(self, tenant: str, *, after: int = 0, limit: int = 1000) -> tuple[AuditLine, ...]:
         """Return lines of one tenant in order, ``after`` a line's number.

@@ -10,6 +10,7 @@ Rules:
 Example:
     >>> import tempfile
     >>> from pathlib import Path
+    >>> from symbio_lab.store.database import Database
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     store = CandidateTraffic(Database(Path(folder) / "store.db"))
     ...     store.add("acme", "support", "d1", [Compared("a", "b"), Compared("a", "a")], num_seen=9, num_answered=2)
@@ -22,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Store
 from symbio_lab.store.observed_time import now_us
 from symbio_lab.store.streams import id_key, open_stream
 
@@ -94,7 +95,7 @@ class CandidateFigures:
 class CandidateTraffic:
     """The figures of one store's shadows and canaries; making the object touches nothing."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], int] = now_us) -> None:
+    def __init__(self, database: Store, *, clock: Callable[[], int] = now_us) -> None:
         """Name the store.
 
         Args:

@@ -56,6 +56,11 @@ class Database:
         self._busy_timeout_s = busy_timeout_s
         self._migrations = tuple(migrations)
 
+    @property
+    def name(self) -> str:
+        """What it is called in errors."""
+        return self.path.name
+
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """Yield a connection that sees one consistent state of the store.
@@ -75,6 +80,18 @@ class Database:
         """
         with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
+
+    def first_of(self, connection: sqlite3.Connection, table: str, num_rows: int) -> int:
+        """Return the first of ``num_rows`` numbers that no row of an AUTOINCREMENT table ever had.
+
+        They are taken when rows bear them: SQLite keeps the largest that was ever inserted.
+        """
+        row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+        return 1 if row is None else int(row[0]) + 1
+
+    def overwrite_removed(self, connection: sqlite3.Connection) -> None:
+        """Let what this transaction removes be overwritten with zeros in the file."""
+        connection.execute("PRAGMA secure_delete = ON").fetchall()
 
     def connect(self) -> sqlite3.Connection:
         """Return a connection to the store, its schema up to date; whoever asked closes it, in any thread.

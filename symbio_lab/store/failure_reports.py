@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from symbio_lab.codec import from_plain, strict_loads
 from symbio_lab.errors import DataError
 from symbio_lab.records import FailureRecord, canonical_json
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Store
 from symbio_lab.store.observed_time import now_us, to_us
 from symbio_lab.store.streams import find_stream, id_key, open_stream
+from symbio_lab.store.usage import add_usage
 
 _INSERT = (
     "INSERT INTO failure_reports (stream_id, id_key, observed_us, record) VALUES (?, ?, ?, ?)"
@@ -33,7 +34,7 @@ class Reported:
 class FailureReports:
     """The failure reports of one store; making the object touches nothing."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], int] = now_us) -> None:
+    def __init__(self, database: Store, *, clock: Callable[[], int] = now_us) -> None:
         """Name the store.
 
         Args:
@@ -52,22 +53,26 @@ class FailureReports:
         """
         received_us = self.clock()
         with self.database.write() as connection:
-            before = connection.total_changes
             streams: dict[tuple[str, str], int] = {}
-            rows = []
+            rows: dict[str, list[tuple[int, bytes, int, str]]] = {}
             for record in records:
                 name = (record.tenant, record.model_id)
                 if name not in streams:
                     streams[name] = open_stream(connection, *name)
                 moment = to_us(record.observed_at) if record.observed_at else received_us
                 try:
-                    rows.append((streams[name], id_key(record.failure_id), moment, canonical_json(record).decode()))
+                    row = (streams[name], id_key(record.failure_id), moment, canonical_json(record).decode())
+                    rows.setdefault(record.tenant, []).append(row)
                 except UnicodeEncodeError as error:
                     raise DataError("a text holds half a character (a lone surrogate)") from error
-            made = connection.total_changes - before
-            connection.executemany(_INSERT, rows)
-            num_stored = connection.total_changes - before - made
-        return Reported(num_stored, len(rows) - num_stored)
+            num_stored = 0
+            for tenant, own in rows.items():
+                before = connection.total_changes
+                connection.executemany(_INSERT, own)
+                num_new = connection.total_changes - before
+                add_usage(connection, tenant, "records", num_new)
+                num_stored += num_new
+        return Reported(num_stored, len(records) - num_stored)
 
     def rows(self, tenant: str, model_id: str, *, after: int = 0) -> Iterator[tuple[int, FailureRecord]]:
         """Yield the reports of one tenant's model in order of arrival, each with its cursor.

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Store
 
 KEPT_S = 24 * 3600.0
 ABANDONED_S = 60.0
@@ -35,7 +35,7 @@ class Begun:
 class IdempotencyKeys:
     """The keys of one store; making the object touches nothing."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Store, *, clock: Callable[[], float] = time.time) -> None:
         """Name the store.
 
         Args:

@@ -9,71 +9,49 @@ Rules:
     1. A job that was acknowledged is in the store; a kill of server or worker loses none.
     2. At least once: a job may be begun again after a kill. Its effects must look whether they happened before
        (``num_attempts`` above 1 says that they may have).
-    3. Only the holder of the lease writes the outcome: a worker that was taken over learns it and changes nothing.
+    3. Only the holder of the lease has effects: events, the outcome, and, by ``condition_of``, a line of the ledger. A
+       worker that was paused for longer than its lease, and wakes when another has done its job, changes nothing.
     4. After ``MAX_ATTEMPTS`` beginnings without an end a job has failed (``worker_lost``): a request that kills its
        worker must not kill all of them for ever.
     5. Cancelling is a wish: a queued job ends at once, a running one at its next checkpoint.
     6. Events are numbered from 1 without gaps, so that a listener that comes back misses none.
+    7. Tenants take turns: whose job was begun longest ago comes first, and of those with fewer running jobs. A tenant
+       with a thousand jobs keeps nobody waiting.
+    8. What a job spends is counted while it runs, for the day on which it spends it.
 """
 
 from __future__ import annotations
 
 import secrets
-import sqlite3
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from symbio_lab.codec import strict_loads
-from symbio_lab.errors import NotFoundError
 from symbio_lab.records import canonical_json
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Connection, Store
+from symbio_lab.store.job_rows import (
+    LOST,
+    MAX_ATTEMPTS,
+    Job,
+    JobEvent,
+    begin_job,
+    count_open,
+    end_job,
+    job_of,
+    lease_name,
+    note_event,
+    owns,
+    read_job,
+)
 from symbio_lab.store.leases import Leases
-
-JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-OPEN_STATES = ("queued", "running")
-MAX_ATTEMPTS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One job."""
-
-    job_id: str
-    tenant: str
-    kind: str
-    request: Mapping[str, Any]
-    state: JobState
-    stage: str
-    """What it is doing, for people."""
-    created_at: str
-    """UTC, ISO-8601, ends in ``Z``; also the job's own clock: what it signs and deploys bears this time."""
-    started_at: str | None
-    finished_at: str | None
-    num_attempts: int
-    cancel_requested: bool
-    result: Mapping[str, Any] | None
-    error: Mapping[str, Any] | None
-    """``code``, ``message`` and ``hint`` of what ended it."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it is still to end."""
-        return self.state in OPEN_STATES
-
-
-@dataclass(frozen=True, slots=True)
-class JobEvent:
-    """One step of a job."""
-
-    seq: int
-    event: Mapping[str, Any]
+from symbio_lab.store.usage import add_usage
 
 
 class Jobs:
     """The jobs of one store; making the object touches nothing."""
 
-    def __init__(self, database: Database, leases: Leases | None = None) -> None:
+    def __init__(self, database: Store, leases: Leases | None = None) -> None:
         """Name the store.
 
         Args:
@@ -83,19 +61,44 @@ class Jobs:
         self._database = database
         self._leases = leases or Leases(database)
 
-    def submit(self, tenant: str, kind: str, request: Mapping[str, Any], *, now: str) -> Job:
+    def submit(
+        self,
+        tenant: str,
+        kind: str,
+        request: Mapping[str, Any],
+        *,
+        now: str,
+        job_id: str | None = None,
+        condition: Callable[[Connection], None] | None = None,
+        also: Callable[[Connection, str], None] | None = None,
+    ) -> Job:
         """Store a job and return it; from here on it is not lost.
+
+        Args:
+            tenant: whose.
+            kind: what is done.
+            request: what was asked for.
+            now: UTC time.
+            job_id: 32 hex characters that name the request; asked for again, it gives the job that is there.
+            condition: raises, inside the transaction, where there must be no new job.
+            also: told the new job's id inside the transaction: what it writes is there with the job, or neither is.
 
         Raises:
             StorageError: the store cannot be written; there is no job.
         """
-        job_id = secrets.token_hex(16)
+        name = job_id or secrets.token_hex(16)
         with self._database.write() as connection:
-            connection.execute(
-                "INSERT INTO jobs (job_id, tenant, kind, request, state, created_at) VALUES (?, ?, ?, ?, 'queued', ?)",
-                (job_id, tenant, kind, canonical_json(dict(request)).decode(), now),
-            )
-            return _read(connection, tenant, job_id)
+            if connection.execute("SELECT 1 FROM jobs WHERE job_id = ?", (name,)).fetchone() is None:
+                if condition is not None:
+                    condition(connection)
+                connection.execute(
+                    "INSERT INTO jobs (job_id, tenant, kind, request, state, created_at)"
+                    " VALUES (?, ?, ?, ?, 'queued', ?)",
+                    (name, tenant, kind, canonical_json(dict(request)).decode(), now),
+                )
+                if also is not None:
+                    also(connection, name)
+            return read_job(connection, tenant, name)
 
     def get(self, tenant: str, job_id: str) -> Job:
         """Return a job of a tenant.
@@ -105,7 +108,7 @@ class Jobs:
             StorageError: the store cannot be read.
         """
         with self._database.read() as connection:
-            return _read(connection, tenant, job_id)
+            return read_job(connection, tenant, job_id)
 
     def newest(self, tenant: str, *, state: str | None = None, limit: int = 100) -> tuple[Job, ...]:
         """Return the newest jobs of a tenant, newest first.
@@ -119,7 +122,7 @@ class Jobs:
                 " ORDER BY created_at DESC, job_id LIMIT ?",
                 (tenant, state, limit),
             ).fetchall()
-        return tuple(_job(row) for row in rows)
+        return tuple(job_of(row) for row in rows)
 
     def num_open(self, tenant: str | None = None) -> int:
         """Return how many jobs are queued or running.
@@ -128,47 +131,29 @@ class Jobs:
             StorageError: the store cannot be read.
         """
         with self._database.read() as connection:
-            return int(
-                connection.execute(
-                    "SELECT count(*) FROM jobs WHERE state IN ('queued', 'running') AND tenant = coalesce(?, tenant)",
-                    (tenant,),
-                ).fetchone()[0]
-            )
+            return count_open(connection, tenant)
 
     def claim(self, owner: str, *, now: str) -> Job | None:
-        """Return the oldest job that nobody works on, leased to ``owner``; None when there is none.
+        """Return a job that nobody works on, leased to ``owner``; None when there is none.
 
-        A running job is free when its lease is: its worker died or stopped beating. Tenants take turns: the one with
-        the fewest running jobs comes first, so that a tenant with a thousand jobs does not keep the others waiting.
+        A running job is free when its lease is: its worker died or stopped beating.
 
         Raises:
             StorageError: the store cannot be written.
         """
-        for job in self._waiting():
-            if not self._leases.take(_lease(job.job_id), owner):
-                continue
-            with self._database.write() as connection:
-                row = connection.execute("SELECT * FROM jobs WHERE job_id = ?", (job.job_id,)).fetchone()
-                current = _job(row)
-                if not current.is_open:
-                    ended: str | None = current.state
-                elif current.cancel_requested:
-                    ended = "cancelled"
-                    _end(connection, job.job_id, "cancelled", now, None, None)
-                elif current.num_attempts >= MAX_ATTEMPTS:
-                    ended = "failed"
-                    _end(connection, job.job_id, "failed", now, None, _LOST)
-                else:
-                    ended = None
-                    connection.execute(
-                        "UPDATE jobs SET state = 'running', num_attempts = num_attempts + 1,"
-                        " started_at = coalesce(started_at, ?) WHERE job_id = ?",
-                        (now, job.job_id),
-                    )
-                    current = _job(connection.execute("SELECT * FROM jobs WHERE job_id = ?", (job.job_id,)).fetchone())
-            if ended is None:
-                return current
-            self._leases.release(_lease(job.job_id), owner)
+        # Looking takes no write lock: idle workers keep nobody waiting.
+        with self._database.read() as connection:
+            if not self._waiting(connection):
+                return None
+        with self._database.write() as connection:
+            for job_id in self._waiting(connection):
+                job = job_of(connection.execute("SELECT * FROM jobs WHERE job_id = ?", (job_id,)).fetchone())
+                if job.cancel_requested:
+                    end_job(connection, job_id, "cancelled", now, None, None)
+                elif job.num_attempts >= MAX_ATTEMPTS:
+                    end_job(connection, job_id, "failed", now, None, LOST)
+                elif self._leases.take_in(connection, lease_name(job_id), owner):
+                    return begin_job(connection, job, now)
         return None
 
     def beat(self, job_id: str, owner: str) -> bool:
@@ -177,7 +162,7 @@ class Jobs:
         Raises:
             StorageError: the store cannot be written.
         """
-        return self._leases.beat(_lease(job_id), owner)
+        return self._leases.beat(lease_name(job_id), owner)
 
     def is_cancel_requested(self, job_id: str) -> bool:
         """Return whether somebody wants the job to end.
@@ -189,18 +174,38 @@ class Jobs:
             row = connection.execute("SELECT cancel_requested FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
         return row is not None and bool(row[0])
 
-    def note(self, job_id: str, owner: str, event: Mapping[str, Any], *, stage: str | None = None) -> bool:
+    def note(
+        self,
+        job_id: str,
+        owner: str,
+        event: Mapping[str, Any],
+        *,
+        stage: str | None = None,
+        spent: float = 0.0,
+        day: str = "",
+    ) -> bool:
         """Append an event; return False, and append nothing, when the job is no longer the owner's.
+
+        Args:
+            job_id: of the job.
+            owner: who works on it.
+            event: what happened.
+            stage: what it is doing from now on.
+            spent: forwards-equivalent that it spent since the last event.
+            day: UTC date for which that counts.
 
         Raises:
             StorageError: the store cannot be written.
         """
         with self._database.write() as connection:
-            if not _owns(connection, job_id, owner):
+            if not owns(connection, job_id, owner):
                 return False
-            _note(connection, job_id, event)
+            note_event(connection, job_id, event)
             if stage is not None:
                 connection.execute("UPDATE jobs SET stage = ? WHERE job_id = ?", (stage, job_id))
+            if spent:
+                row = connection.execute("SELECT tenant FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
+                add_usage(connection, row["tenant"], "forwards", spent, period=day)
         return True
 
     def finish(
@@ -212,26 +217,42 @@ class Jobs:
         now: str,
         result: Mapping[str, Any] | None = None,
         error: Mapping[str, Any] | None = None,
+        also: Callable[[Connection], None] | None = None,
     ) -> bool:
         """Write the outcome and give the lease back; return False when the job is no longer the owner's.
+
+        Args:
+            job_id: of the job.
+            owner: who works on it.
+            state: how it ended.
+            now: UTC time.
+            result: what it gave.
+            error: what ended it.
+            also: writes inside the transaction: what it writes is there with the outcome, or neither is.
 
         Raises:
             StorageError: the store cannot be written; the job is still running.
         """
         with self._database.write() as connection:
-            if not _owns(connection, job_id, owner):
+            if not owns(connection, job_id, owner):
                 return False
-            _end(connection, job_id, state, now, result, error)
-        self._leases.release(_lease(job_id), owner)
+            end_job(connection, job_id, state, now, result, error)
+            if also is not None:
+                also(connection)
         return True
 
     def give_back(self, job_id: str, owner: str) -> None:
-        """Let go of a job: without an outcome it is begun again by somebody.
+        """Let go of a job: without an outcome it is begun again by somebody, and this attempt does not count.
 
         Raises:
-            StorageError: the store cannot be written.
+            StorageError: the store cannot be written; the lease ends by itself.
         """
-        self._leases.release(_lease(job_id), owner)
+        with self._database.write() as connection:
+            if owns(connection, job_id, owner):
+                connection.execute(
+                    "UPDATE jobs SET num_attempts = num_attempts - 1 WHERE job_id = ? AND state = 'running'", (job_id,)
+                )
+                connection.execute("DELETE FROM leases WHERE name = ?", (lease_name(job_id),))
 
     def cancel(self, tenant: str, job_id: str, *, now: str) -> Job:
         """Ask for the end of a job and return it; one that has ended stays as it is.
@@ -241,12 +262,12 @@ class Jobs:
             StorageError: the store cannot be written.
         """
         with self._database.write() as connection:
-            job = _read(connection, tenant, job_id)
+            job = read_job(connection, tenant, job_id)
             if job.is_open:
                 connection.execute("UPDATE jobs SET cancel_requested = 1 WHERE job_id = ?", (job_id,))
             if job.state == "queued":
-                _end(connection, job_id, "cancelled", now, None, None)
-            return _read(connection, tenant, job_id)
+                end_job(connection, job_id, "cancelled", now, None, None)
+            return read_job(connection, tenant, job_id)
 
     def events(self, tenant: str, job_id: str, *, after: int = 0, limit: int = 1000) -> tuple[JobEvent, ...]:
         """Return events of a tenant's job in order, ``after`` one's number.
@@ -256,88 +277,23 @@ class Jobs:
             StorageError: the store cannot be read.
         """
         with self._database.read() as connection:
-            _read(connection, tenant, job_id)
+            read_job(connection, tenant, job_id)
             rows = connection.execute(
                 "SELECT seq, event FROM job_events WHERE job_id = ? AND seq > ? ORDER BY seq LIMIT ?",
                 (job_id, after, limit),
             ).fetchall()
         return tuple(JobEvent(row["seq"], strict_loads(row["event"])) for row in rows)
 
-    def _waiting(self) -> list[Job]:
-        held = {name for name in self._leases.held() if name.startswith("job/")}
-        with self._database.read() as connection:
-            rows = connection.execute(
-                "SELECT * FROM jobs WHERE state IN ('queued', 'running') ORDER BY created_at, job_id"
-            ).fetchall()
-        jobs = [_job(row) for row in rows]
-        busy: dict[str, int] = {}
-        for job in jobs:
-            if _lease(job.job_id) in held:
-                busy[job.tenant] = busy.get(job.tenant, 0) + 1
-        free = [job for job in jobs if _lease(job.job_id) not in held]
-        return sorted(free, key=lambda job: busy.get(job.tenant, 0))
-
-
-_LOST = {
-    "code": "worker_lost",
-    "message": f"{MAX_ATTEMPTS} workers ended in the middle of this job",
-    "hint": "look into the worker's log; a smaller request may fit its memory",
-}
-
-
-def _lease(job_id: str) -> str:
-    return f"job/{job_id}"
-
-
-def _owns(connection: sqlite3.Connection, job_id: str, owner: str) -> bool:
-    row = connection.execute("SELECT owner FROM leases WHERE name = ?", (_lease(job_id),)).fetchone()
-    return row is not None and row["owner"] == owner
-
-
-def _note(connection: sqlite3.Connection, job_id: str, event: Mapping[str, Any]) -> None:
-    connection.execute(
-        "INSERT INTO job_events SELECT ?, coalesce(max(seq), 0) + 1, ? FROM job_events WHERE job_id = ?",
-        (job_id, canonical_json(dict(event)).decode(), job_id),
-    )
-
-
-def _end(
-    connection: sqlite3.Connection,
-    job_id: str,
-    state: str,
-    now: str,
-    result: Mapping[str, Any] | None,
-    error: Mapping[str, Any] | None,
-) -> None:
-    texts = [None if value is None else canonical_json(dict(value)).decode() for value in (result, error)]
-    connection.execute(
-        "UPDATE jobs SET state = ?, stage = '', finished_at = ?, result = ?, error = ? WHERE job_id = ?",
-        (state, now, *texts, job_id),
-    )
-    _note(connection, job_id, {"event": "JobEnded", "state": state})
-
-
-def _read(connection: sqlite3.Connection, tenant: str, job_id: str) -> Job:
-    row = connection.execute("SELECT * FROM jobs WHERE tenant = ? AND job_id = ?", (tenant, job_id)).fetchone()
-    if row is None:
-        raise NotFoundError("there is no such job", hint="GET /jobs lists the jobs")
-    return _job(row)
-
-
-def _job(row: sqlite3.Row) -> Job:
-    result, error = (None if row[name] is None else strict_loads(row[name]) for name in ("result", "error"))
-    return Job(
-        row["job_id"],
-        row["tenant"],
-        row["kind"],
-        strict_loads(row["request"]),
-        row["state"],
-        row["stage"],
-        row["created_at"],
-        row["started_at"],
-        row["finished_at"],
-        row["num_attempts"],
-        bool(row["cancel_requested"]),
-        result,
-        error,
-    )
+    def _waiting(self, connection: Connection) -> list[str]:
+        """Return the jobs that nobody works on, those first whose tenant's turn it is."""
+        rows = connection.execute(
+            "SELECT j.job_id, j.tenant, coalesce(t.turn, 0) FROM jobs j LEFT JOIN job_turns t USING (tenant)"
+            " WHERE j.state IN ('queued', 'running') ORDER BY j.created_at, j.job_id"
+        ).fetchall()
+        if not rows:
+            return []
+        held = self._leases.held_in(connection)
+        busy = Counter(tenant for job_id, tenant, _ in rows if lease_name(job_id) in held)
+        free = [(busy[tenant], turn, job_id) for job_id, tenant, turn in rows if lease_name(job_id) not in held]
+        # Sorting keeps the order of arrival within a tenant.
+        return [job_id for _, _, job_id in sorted(free, key=lambda one: one[:2])]

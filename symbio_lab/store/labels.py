@@ -8,13 +8,12 @@ Rules:
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from symbio_lab.errors import DataError
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Connection, Store
 from symbio_lab.store.observed_time import now_us
 from symbio_lab.store.streams import id_key, open_stream
 
@@ -48,7 +47,7 @@ class Labelled:
 class LabelStore:
     """The labels of one store; making the object touches nothing."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], int] = now_us) -> None:
+    def __init__(self, database: Store, *, clock: Callable[[], int] = now_us) -> None:
         """Name the store.
 
         Args:
@@ -91,14 +90,14 @@ class LabelStore:
         )
 
 
-def insert_labels(connection: sqlite3.Connection, labels: Sequence[tuple[int, str]], labelled_us: int) -> Labelled:
+def insert_labels(connection: Connection, labels: Sequence[tuple[int, str]], labelled_us: int) -> Labelled:
     """Store labels, given as ``seq`` and expected output, in a transaction of the caller's."""
     before = connection.total_changes
     connection.executemany(_INSERT, [(*label, labelled_us) for label in labels])
     return _labelled(connection, labels, connection.total_changes - before, _STORED)
 
 
-def join_early_labels(connection: sqlite3.Connection, keys: Sequence[tuple[int, int, bytes]]) -> None:
+def join_early_labels(connection: Connection, keys: Sequence[tuple[int, int, bytes]]) -> None:
     """Give new predictions the labels that waited for them, in a transaction of the caller's.
 
     Args:
@@ -111,17 +110,13 @@ def join_early_labels(connection: sqlite3.Connection, keys: Sequence[tuple[int, 
     connection.executemany("DELETE FROM early_labels WHERE stream_id = ? AND id_key = ?", [key[1:] for key in keys])
 
 
-def _insert_early(
-    connection: sqlite3.Connection, labels: Sequence[tuple[int, bytes, str]], labelled_us: int
-) -> Labelled:
+def _insert_early(connection: Connection, labels: Sequence[tuple[int, bytes, str]], labelled_us: int) -> Labelled:
     before = connection.total_changes
     connection.executemany(_INSERT_EARLY, [(*label, labelled_us) for label in labels])
     return _labelled(connection, labels, connection.total_changes - before, _STORED_EARLY)
 
 
-def _labelled(
-    connection: sqlite3.Connection, labels: Sequence[tuple[Any, ...]], num_stored: int, stored: str
-) -> Labelled:
+def _labelled(connection: Connection, labels: Sequence[tuple[Any, ...]], num_stored: int, stored: str) -> Labelled:
     if num_stored == len(labels):
         return Labelled(num_stored, 0, 0, ())
     conflicts = tuple(

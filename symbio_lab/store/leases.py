@@ -2,12 +2,13 @@
 
 Rules:
     1. Taking, beating and releasing are single transactions: two takers queue, and one of them gets the lease.
-    2. A lease is free when it was released, when its process is gone (same host), or when its last heartbeat is older
-       than ``stale_s`` (any host).
+    2. A lease is free when it was released, when its process is gone (same host), or when its last heartbeat is further
+       than ``stale_s`` from now (any host), in the past or, after a clock was set back, in the future.
     3. An owner whose lease was taken over learns it at its next heartbeat.
 
 Example:
     >>> import tempfile
+    >>> from symbio_lab.store.database import Database
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     leases = Leases(Database(Path(folder) / "store.db"))
     ...     leases.take("cell", "a"), leases.take("cell", "b"), leases.release("cell", "a"), leases.take("cell", "b")
@@ -23,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Connection, Store
 
 STALE_S = 60.0
 """Seconds without a heartbeat after which a lease of another host is free."""
@@ -44,7 +45,7 @@ class Lease:
 class Leases:
     """The leases of one store."""
 
-    def __init__(self, database: Database, *, stale_s: float = STALE_S, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Store, *, stale_s: float = STALE_S, clock: Callable[[], float] = time.time) -> None:
         """Name the store.
 
         Args:
@@ -63,17 +64,23 @@ class Leases:
             name: the work.
             owner: unique name of who asks; asking again with the same name gives the same lease.
         """
-        host, pid = socket.gethostname(), os.getpid()
         with self._database.write() as connection:
-            row = connection.execute("SELECT name, owner, host, pid, beat_at FROM leases WHERE name = ?", (name,))
-            held = row.fetchone()
-            if held is not None and held[1] != owner and self._is_held(Lease(*held)):
-                return False
-            connection.execute(
-                "INSERT OR REPLACE INTO leases (name, owner, host, pid, beat_at) VALUES (?, ?, ?, ?, ?)",
-                (name, owner, host, pid, self._clock()),
-            )
-            return True
+            return self.take_in(connection, name, owner)
+
+    def take_in(self, connection: Connection, name: str, owner: str) -> bool:
+        """Do what ``take`` does, in a write transaction of the caller's."""
+        host, pid = socket.gethostname(), os.getpid()
+        row = connection.execute("SELECT name, owner, host, pid, beat_at FROM leases WHERE name = ?", (name,))
+        held = row.fetchone()
+        if held is not None and held[1] != owner and self._is_held(Lease(*held)):
+            return False
+        connection.execute(
+            "INSERT INTO leases (name, owner, host, pid, beat_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name)"
+            " DO UPDATE SET owner = excluded.owner, host = excluded.host, pid = excluded.pid,"
+            " beat_at = excluded.beat_at",
+            (name, owner, host, pid, self._clock()),
+        )
+        return True
 
     def beat(self, name: str, owner: str) -> bool:
         """Say that the owner is alive; return whether the lease is still its own."""
@@ -91,11 +98,15 @@ class Leases:
     def held(self) -> dict[str, Lease]:
         """Return the leases that somebody holds, by name."""
         with self._database.read() as connection:
-            rows = connection.execute("SELECT name, owner, host, pid, beat_at FROM leases").fetchall()
+            return self.held_in(connection)
+
+    def held_in(self, connection: Connection) -> dict[str, Lease]:
+        """Do what ``held`` does, in a transaction of the caller's."""
+        rows = connection.execute("SELECT name, owner, host, pid, beat_at FROM leases").fetchall()
         return {lease.name: lease for lease in (Lease(*row) for row in rows) if self._is_held(lease)}
 
     def _is_held(self, lease: Lease) -> bool:
-        if self._clock() - lease.beat_at > self._stale_s:
+        if abs(self._clock() - lease.beat_at) > self._stale_s:
             return False
         return lease.host != socket.gethostname() or _is_running(lease.pid)
 

@@ -10,15 +10,14 @@ Rules:
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from symbio_lab.codec import from_plain, strict_loads
 from symbio_lab.errors import DataError, NotFoundError, StorageError
 from symbio_lab.records import Deployment, canonical_json, content_id
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Connection, Store
 
 GENESIS = "0" * 64
 """Stands where the first line names the digest of the line before."""
@@ -38,11 +37,15 @@ class LedgerHead:
 class Ledger:
     """The deployments of one store, as an append-only list; making the object touches nothing."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Store) -> None:
         self._database = database
 
-    def append(self, deployment: Deployment) -> LedgerHead:
+    def append(self, deployment: Deployment, *, condition: Callable[[Connection], None] | None = None) -> LedgerHead:
         """Add one line and return the new end of the chain.
+
+        Args:
+            deployment: the line.
+            condition: raises, inside the transaction, where the line must not be added after all.
 
         Raises:
             DataError: the line is already there, or ``previous`` belongs to another tenant or model.
@@ -51,6 +54,8 @@ class Ledger:
         """
         deployment_id, record = deployment.deployment_id, canonical_json(deployment.plain()).decode("utf-8")
         with self._database.write() as connection:
+            if condition is not None:
+                condition(connection)
             if _find(connection, deployment_id) is not None:
                 raise DataError(f"deployment {deployment_id[:12]} is already in the ledger")
             _check_previous(connection, deployment)
@@ -161,16 +166,16 @@ def line_digest(number: int, previous_digest: str, record: str) -> str:
     return content_id([number, previous_digest, record])
 
 
-def _head(connection: sqlite3.Connection) -> LedgerHead:
+def _head(connection: Connection) -> LedgerHead:
     row = connection.execute("SELECT seq, digest FROM deployments ORDER BY seq DESC LIMIT 1").fetchone()
     return LedgerHead(0, GENESIS) if row is None else LedgerHead(row["seq"], row["digest"])
 
 
-def _find(connection: sqlite3.Connection, deployment_id: str) -> Any:
+def _find(connection: Connection, deployment_id: str) -> Any:
     return connection.execute("SELECT * FROM deployments WHERE deployment_id = ?", (deployment_id,)).fetchone()
 
 
-def _check_previous(connection: sqlite3.Connection, deployment: Deployment) -> None:
+def _check_previous(connection: Connection, deployment: Deployment) -> None:
     if deployment.previous is None:
         return
     row = _find(connection, deployment.previous)
@@ -180,14 +185,14 @@ def _check_previous(connection: sqlite3.Connection, deployment: Deployment) -> N
         raise DataError("a deployment can only replace one of the same tenant and model")
 
 
-def _deployment(row: sqlite3.Row) -> Deployment:
+def _deployment(row: Any) -> Deployment:
     try:
         return from_plain(Deployment, strict_loads(row["record"]))
     except DataError as error:
         raise _broken(f"line {row['seq']} cannot be read: {error}") from error
 
 
-def _check_line(row: sqlite3.Row, number: int, previous_digest: str) -> None:
+def _check_line(row: Any, number: int, previous_digest: str) -> None:
     deployment = _deployment(row)
     columns = (row["deployment_id"], row["tenant"], row["model_id"], row["stage"])
     stated = (deployment.deployment_id, deployment.tenant, deployment.model_id, deployment.stage)

@@ -10,13 +10,12 @@ Rules:
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from symbio_lab.records import PredictionRecord
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Connection, Store
 from symbio_lab.store.observed_time import DAY_US, day_text, from_us, to_us
 from symbio_lab.store.streams import find_stream
 
@@ -26,7 +25,7 @@ _COLUMNS = (
     "SELECT p.seq, p.context_id, p.observed_us, p.confidence, p.domain, p.actual_output, p.prediction_id,"
     " p.metadata, p.input_sample, l.expected_output FROM predictions p LEFT JOIN labels l USING (seq)"
 )
-_SUMS = "count(*), count(l.seq), coalesce(sum(l.expected_output <> p.actual_output), 0)"
+_SUMS = "count(*), count(l.seq), count(CASE WHEN l.expected_output <> p.actual_output THEN 1 END)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ class StreamState:
 class PredictionReader:
     """Reads the predictions of one tenant's model; making the object touches nothing."""
 
-    def __init__(self, database: Database, tenant: str, model_id: str) -> None:
+    def __init__(self, database: Store, tenant: str, model_id: str) -> None:
         self.database = database
         self.tenant = tenant
         self.model_id = model_id
@@ -131,7 +130,7 @@ class PredictionReader:
                 f"{wanted} ORDER BY p.seq LIMIT :most"
             )
         place: dict[str, Any] = {"moment": low_us - 1, "seq": (1 << 62) if by_time else after, "after": after}
-        contexts: dict[int, sqlite3.Row] = {}
+        contexts: dict[int, Any] = {}
         while True:
             with self.database.read() as connection:
                 stream = find_stream(connection, self.tenant, self.model_id)
@@ -190,8 +189,8 @@ class PredictionReader:
         with self.database.read() as connection:
             stream = find_stream(connection, self.tenant, self.model_id)
 
-            def one(query: str) -> sqlite3.Row:
-                row: sqlite3.Row = connection.execute(query, {"stream": stream}).fetchone()
+            def one(query: str) -> Any:
+                row: Any = connection.execute(query, {"stream": stream}).fetchone()
                 return row
 
             total, labelled, failed = one(
@@ -207,7 +206,9 @@ class PredictionReader:
                 tenant=self.tenant,
                 model_id=self.model_id,
                 num_stored=total,
-                num_pruned=one("SELECT coalesce(sum(num_total), 0) FROM pruned_counts WHERE stream_id = :stream")[0],
+                num_pruned=one(
+                    "SELECT CAST(coalesce(sum(num_total), 0) AS BIGINT) FROM pruned_counts WHERE stream_id = :stream"
+                )[0],
                 num_labelled=labelled,
                 num_failed=failed,
                 num_early_labels=one("SELECT count(*) FROM early_labels WHERE stream_id = :stream")[0],
@@ -220,7 +221,7 @@ class PredictionReader:
                 num_represented=float(sum(row[2] / row[1] for row in contexts)),
             )
 
-    def _prediction(self, row: sqlite3.Row, context: sqlite3.Row) -> StoredPrediction:
+    def _prediction(self, row: Any, context: Any) -> StoredPrediction:
         seq, _, observed_us, confidence, domain, actual, identifier, metadata, text, expected = row
         record = PredictionRecord(
             self.model_id,
@@ -239,8 +240,8 @@ class PredictionReader:
         return StoredPrediction(seq, record, context["sample_share"])
 
 
-def _context(connection: sqlite3.Connection, context_id: int) -> sqlite3.Row:
-    row: sqlite3.Row = connection.execute(
+def _context(connection: Connection, context_id: int) -> Any:
+    row: Any = connection.execute(
         "SELECT task_type, model_revision, sample_share FROM prediction_contexts WHERE context_id = ?", (context_id,)
     ).fetchone()
     return row

@@ -10,6 +10,7 @@ Rules:
 Example:
     >>> import tempfile
     >>> from pathlib import Path
+    >>> from symbio_lab.store.database import Database
     >>> record = PredictionRecord("support", "text_classification", "hi", "greet", event_id="e1")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     store = PredictionStore(Database(Path(folder) / "store.db"))
@@ -20,7 +21,7 @@ Example:
 from __future__ import annotations
 
 import json
-import sqlite3
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -28,10 +29,11 @@ from json.encoder import encode_basestring as _quoted
 
 from symbio_lab.errors import DataError
 from symbio_lab.records import PredictionRecord, canonical_json
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Connection, Store
 from symbio_lab.store.labels import insert_labels, join_early_labels
 from symbio_lab.store.observed_time import now_us, to_us
 from symbio_lab.store.streams import id_key, open_stream
+from symbio_lab.store.usage import add_usage
 
 _INSERT_KEY = (
     "INSERT INTO prediction_keys (stream_id, id_key, seq) VALUES (?, ?, ?)"
@@ -71,7 +73,7 @@ class Appended:
 class PredictionStore:
     """The predictions of one store; making the object touches nothing."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], int] = now_us) -> None:
+    def __init__(self, database: Store, *, clock: Callable[[], int] = now_us) -> None:
         """Name the store.
 
         Args:
@@ -100,7 +102,7 @@ class PredictionStore:
         received_us = self.clock()
         with self.database.write() as connection:
             try:
-                return _append(connection, records, redaction, sample_share, received_us)
+                return _append(self.database, connection, records, redaction, sample_share, received_us)
             except UnicodeEncodeError as error:
                 raise DataError("a text holds half a character (a lone surrogate)", hint="refuse the record") from error
 
@@ -137,7 +139,8 @@ def metadata_text(record: PredictionRecord) -> str:
 
 
 def _append(
-    connection: sqlite3.Connection,
+    database: Store,
+    connection: Connection,
     records: Sequence[PredictionRecord],
     redaction: str,
     sample_share: float,
@@ -174,7 +177,9 @@ def _append(
             metadata_text(record),
             record.input_sample,
         )
-    seqs, new = _take_places(connection, keys)
+    seqs, new = _take_places(connection, keys, database.first_of(connection, "predictions", len(keys)))
+    for tenant, num_new in Counter(records[place].tenant for place in new).items():
+        add_usage(connection, tenant, "records", num_new)
     connection.executemany(_INSERT, [(seqs[place], *rows[place]) for place in new])
     join_early_labels(connection, [(seqs[place], *keys[place]) for place in new])
     known = rows.keys() - set(new)
@@ -193,11 +198,9 @@ def _append(
 
 
 def _take_places(
-    connection: sqlite3.Connection, keys: dict[int, tuple[int, bytes]]
+    connection: Connection, keys: dict[int, tuple[int, bytes]], first: int
 ) -> tuple[dict[int, int], list[int]]:
     """Return the ``seq`` of every position, and the positions that are new, in order."""
-    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'predictions'").fetchone()
-    first = 1 if row is None else int(row[0]) + 1
     seqs = {place: first + i for i, place in enumerate(keys)}
     before = connection.total_changes
     # Sorted: each page of the keys is met once, however many they are; the first of equal keys stays first.
@@ -208,23 +211,24 @@ def _take_places(
     return stored, [place for place in keys if stored[place] == seqs[place]]
 
 
-def _open(connection: sqlite3.Connection, tenant: str, model_id: str) -> tuple[int, int]:
+def _open(connection: Connection, tenant: str, model_id: str) -> tuple[int, int]:
     stream = open_stream(connection, tenant, model_id)
     row = connection.execute("SELECT pruned_before_us FROM streams WHERE stream_id = ?", (stream,)).fetchone()
     return stream, int(row[0])
 
 
-def _open_context(connection: sqlite3.Connection, context: tuple[int, str, str, str, float]) -> int:
+def _open_context(connection: Connection, context: tuple[int, str, str, str, float]) -> int:
     # Asking first: an insert that changes nothing would still write the page.
     where = " AND ".join(f"{column} = ?" for column in _CONTEXT.split(", "))
-    row = connection.execute(f"SELECT context_id FROM prediction_contexts WHERE {where}", context).fetchone()
-    if row is not None:
-        return int(row[0])
-    cursor = connection.execute(f"INSERT INTO prediction_contexts ({_CONTEXT}) VALUES (?, ?, ?, ?, ?)", context)
-    return int(cursor.lastrowid or 0)
+    find = f"SELECT context_id FROM prediction_contexts WHERE {where}"
+    row = connection.execute(find, context).fetchone()
+    if row is None:
+        connection.execute(f"INSERT INTO prediction_contexts ({_CONTEXT}) VALUES (?, ?, ?, ?, ?)", context)
+        row = connection.execute(find, context).fetchone()
+    return int(row[0])
 
 
-def _clashes(connection: sqlite3.Connection, record: PredictionRecord, values: _Values, seq: int) -> bool:
+def _clashes(connection: Connection, record: PredictionRecord, values: _Values, seq: int) -> bool:
     """Return whether other content than this is stored under the record's id."""
     stored = connection.execute(_STORED, (seq,)).fetchone()
     _, _, observed_us, confidence, domain, actual, _, metadata, text = values

@@ -8,13 +8,13 @@ Rules:
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
+from typing import Any
 
 from symbio_lab.errors import ConfigError, ModelUnresolvedError
 from symbio_lab.records import TaskType
 from symbio_lab.store.api_keys import OPERATOR
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class RegisteredModel:
 class RegisteredModels:
     """The registrations of one store; making the object touches nothing."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Store) -> None:
         self._database = database
 
     def register(self, model: RegisteredModel) -> RegisteredModel:
@@ -106,5 +106,5 @@ class RegisteredModels:
         return tuple(found.values())
 
 
-def _model(row: sqlite3.Row) -> RegisteredModel:
+def _model(row: Any) -> RegisteredModel:
     return RegisteredModel(*(row[name] for name in row.keys()))  # noqa: SIM118 (a Row iterates over values)

@@ -3,20 +3,21 @@
 Rules:
     1. By age, whole days (UTC, observed time) go; the newest ``keep_last`` rows of a model stay whatever their age.
     2. A batch of rows is counted and removed in one transaction: a kill between batches loses no count.
-    3. Removed texts are overwritten with zeros in the file (``secure_delete``).
+    3. Removed texts are overwritten with zeros in an SQLite file (``secure_delete``); a Postgres server overwrites them
+       when it vacuums, and its own log and copies keep them as long as it keeps those.
     4. After removal by age, rows of the removed days that come again are kept out: they were counted once.
        Removal by number alone cannot know them; ingest such files once.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
 from symbio_lab.errors import ConfigError
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Connection, Store
 from symbio_lab.store.observed_time import DAY_US, day_text
 from symbio_lab.store.streams import find_stream, id_key
+from symbio_lab.store.usage import add_usage
 
 BATCH_ROWS = 20_000
 _DOOMED = (
@@ -26,10 +27,12 @@ _DOOMED = (
 _COUNT = (
     "INSERT INTO pruned_counts (stream_id, day, domain, num_total, num_labelled, num_failed)"
     f" SELECT p.stream_id, p.observed_us / {DAY_US}, p.domain, count(*), count(l.seq),"
-    " coalesce(sum(l.expected_output <> p.actual_output), 0)"
+    " count(CASE WHEN l.expected_output <> p.actual_output THEN 1 END)"
     " FROM doomed d JOIN predictions p USING (seq) LEFT JOIN labels l USING (seq) GROUP BY 1, 2, 3"
-    " ON CONFLICT (stream_id, day, domain) DO UPDATE SET num_total = num_total + excluded.num_total,"
-    " num_labelled = num_labelled + excluded.num_labelled, num_failed = num_failed + excluded.num_failed"
+    " ON CONFLICT (stream_id, day, domain) DO UPDATE SET"
+    " num_total = pruned_counts.num_total + excluded.num_total,"
+    " num_labelled = pruned_counts.num_labelled + excluded.num_labelled,"
+    " num_failed = pruned_counts.num_failed + excluded.num_failed"
 )
 
 
@@ -51,7 +54,7 @@ class Pruned:
 
 
 def prune(
-    database: Database,
+    database: Store,
     tenant: str,
     model_id: str,
     *,
@@ -88,22 +91,24 @@ def prune(
     num_rows = num_labels = num_early = num_reports = 0
     if stream is not None and cutoff_day is not None:
         with database.write() as connection:
-            _secure(connection)
+            database.overwrite_removed(connection)
             # First of all: no row of these days may come in again while they are being removed.
             connection.execute(
-                "UPDATE streams SET pruned_before_us = max(pruned_before_us, ?) WHERE stream_id = ?",
-                (cutoff_us, stream),
+                "UPDATE streams SET pruned_before_us = ? WHERE stream_id = ? AND pruned_before_us < ?",
+                (cutoff_us, stream, cutoff_us),
             )
             num_early = _delete(connection, "early_labels WHERE labelled_us < ? AND stream_id = ?", cutoff_us, stream)
             _delete(connection, "candidate_answers WHERE kept_us < ? AND stream_id = ?", cutoff_us, stream)
             num_reports = _delete(
                 connection, "failure_reports WHERE observed_us < ? AND stream_id = ?", cutoff_us, stream
             )
+            add_usage(connection, tenant, "records", -num_reports)
     while stream is not None:
         with database.write() as connection:
-            _secure(connection)
+            database.overwrite_removed(connection)
             asked = {"stream": stream, "cutoff": cutoff_us, "newest": newest, "most": batch_rows}
             removed, unlabelled = _remove_batch(connection, asked)
+            add_usage(connection, tenant, "records", -removed)
         num_rows += removed
         num_labels += unlabelled
         if removed < batch_rows:
@@ -124,19 +129,15 @@ def _limits(*values: int | None) -> list[tuple[str, int]]:
     return [(name, value) for name, value in zip(names, values, strict=True) if value is not None]
 
 
-def _newest_removable(connection: sqlite3.Connection, stream: int | None, keep_last: int) -> int:
+def _newest_removable(connection: Connection, stream: int | None, keep_last: int) -> int:
     row = connection.execute(
         "SELECT seq FROM predictions WHERE stream_id = ? ORDER BY seq DESC LIMIT 1 OFFSET ?", (stream, keep_last)
     ).fetchone()
     return 0 if row is None else int(row[0])
 
 
-def _secure(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA secure_delete = ON").fetchall()
-
-
-def _remove_batch(connection: sqlite3.Connection, asked: dict[str, int]) -> tuple[int, int]:
-    connection.execute("CREATE TEMP TABLE doomed (seq INTEGER PRIMARY KEY)")
+def _remove_batch(connection: Connection, asked: dict[str, int]) -> tuple[int, int]:
+    connection.execute("CREATE TEMP TABLE doomed (seq BIGINT PRIMARY KEY)")
     connection.execute(_DOOMED, asked)
     connection.execute(_COUNT)
     # Read first: the ids are in the rows that go. Sorted: each page of the keys is met once.
@@ -145,8 +146,9 @@ def _remove_batch(connection: sqlite3.Connection, asked: dict[str, int]) -> tupl
     connection.executemany("DELETE FROM prediction_keys WHERE stream_id = ? AND id_key = ?", keys)
     num_labels = _delete(connection, "labels WHERE seq IN (SELECT seq FROM doomed)")
     num_rows = _delete(connection, "predictions WHERE seq IN (SELECT seq FROM doomed)")
+    connection.execute("DROP TABLE doomed")
     return num_rows, num_labels
 
 
-def _delete(connection: sqlite3.Connection, rest: str, *values: int) -> int:
+def _delete(connection: Connection, rest: str, *values: int) -> int:
     return connection.execute(f"DELETE FROM {rest}", values).rowcount

@@ -256,5 +256,29 @@ CANDIDATE_TRAFFIC: Migration = (
     """,
 )
 
-MIGRATIONS: tuple[Migration, ...] = (DEPLOYMENTS, LEASES, PREDICTIONS, SERVICE, CANDIDATE_TRAFFIC)
+COUNT_RECORDS = """
+    INSERT INTO usage (tenant, kind, period, amount) SELECT tenant, 'records', '', sum(n) FROM (
+        SELECT s.tenant AS tenant, count(*) AS n FROM streams s JOIN predictions p USING (stream_id) GROUP BY s.tenant
+        UNION ALL
+        SELECT s.tenant, count(*) FROM streams s JOIN failure_reports f USING (stream_id) GROUP BY s.tenant
+    ) AS counted GROUP BY tenant
+"""
+"""What is stored already counts; the same words for both databases."""
+
+QUOTAS: Migration = (
+    """
+    CREATE TABLE usage (
+        tenant TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        period TEXT NOT NULL,
+        amount REAL NOT NULL,
+        PRIMARY KEY (tenant, kind, period)
+    ) WITHOUT ROWID
+    """,
+    COUNT_RECORDS,
+    # Whose job was begun last: the others come first.
+    "CREATE TABLE job_turns (tenant TEXT PRIMARY KEY, turn INTEGER NOT NULL)",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (DEPLOYMENTS, LEASES, PREDICTIONS, SERVICE, CANDIDATE_TRAFFIC, QUOTAS)
 """All migrations, oldest first."""

@@ -7,11 +7,10 @@ Rules:
 
 from __future__ import annotations
 
-import sqlite3
 from hashlib import blake2b
 
 from symbio_lab.errors import DataError
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Connection, Store
 
 
 def id_key(identifier: str) -> bytes:
@@ -23,7 +22,7 @@ def id_key(identifier: str) -> bytes:
     return blake2b(identifier.encode("utf-8"), digest_size=12).digest()
 
 
-def find_stream(connection: sqlite3.Connection, tenant: str, model_id: str) -> int | None:
+def find_stream(connection: Connection, tenant: str, model_id: str) -> int | None:
     """Return the stream's number, or None when nothing of this tenant's model was ever stored."""
     row = connection.execute(
         "SELECT stream_id FROM streams WHERE tenant = ? AND model_id = ?", (tenant, model_id)
@@ -31,7 +30,7 @@ def find_stream(connection: sqlite3.Connection, tenant: str, model_id: str) -> i
     return None if row is None else int(row[0])
 
 
-def open_stream(connection: sqlite3.Connection, tenant: str, model_id: str) -> int:
+def open_stream(connection: Connection, tenant: str, model_id: str) -> int:
     """Return the stream's number, making the stream if it is new.
 
     Raises:
@@ -40,13 +39,13 @@ def open_stream(connection: sqlite3.Connection, tenant: str, model_id: str) -> i
     if not tenant or not model_id:
         raise DataError("tenant and model need a name", hint="name both; the default tenant is 'default'")
     found = find_stream(connection, tenant, model_id)
-    if found is not None:
-        return found
-    cursor = connection.execute("INSERT INTO streams (tenant, model_id) VALUES (?, ?)", (tenant, model_id))
-    return int(cursor.lastrowid or 0)
+    if found is None:
+        connection.execute("INSERT INTO streams (tenant, model_id) VALUES (?, ?)", (tenant, model_id))
+        found = find_stream(connection, tenant, model_id)
+    return found or 0
 
 
-def model_ids(database: Database, tenant: str) -> tuple[str, ...]:
+def model_ids(database: Store, tenant: str) -> tuple[str, ...]:
     """Return the models of one tenant of which something is stored, sorted.
 
     Raises:

@@ -10,7 +10,7 @@ from symbio_lab.codec import strict_loads
 from symbio_lab.errors import ConfigError, NotFoundError
 from symbio_lab.records import canonical_json
 from symbio_lab.store.api_keys import check_tenant
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Tenant:
 class Tenants:
     """The tenants of one store; making the object touches nothing."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Store) -> None:
         self._database = database
 
     def create(self, tenant: str, *, now: str) -> Tenant:

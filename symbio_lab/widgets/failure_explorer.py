@@ -147,10 +147,10 @@ class FailureExplorer(Panel):
             StorageError: the store cannot be read.
         """
         from symbio_lab.monitor.stored_traffic import recent_traffic
-        from symbio_lab.store.database import Database
+        from symbio_lab.store import open_store
         from symbio_lab.store.prediction_reading import PredictionReader
 
-        reader = PredictionReader(Database(load_settings().settings.store), tenant, model_id)
+        reader = PredictionReader(open_store(load_settings().settings.store), tenant, model_id)
         traffic, _ = recent_traffic(reader, num_rows=num_rows)
         return cls(traffic, model_id=model_id, tenant=tenant, **settings)
 

@@ -204,10 +204,10 @@ class HealingBench(Panel):
         """Publish the patch that is live, by ``symbio market contribute``: nothing leaves if a check fails."""
 
         def live() -> str:
-            from symbio_lab.store.database import Database
+            from symbio_lab.store import open_store
             from symbio_lab.store.ledger import Ledger
 
-            line = Ledger(Database(load_settings().settings.store)).current(self.tenant.value, self.base_name)
+            line = Ledger(open_store(load_settings().settings.store)).current(self.tenant.value, self.base_name)
             if line is None or line.patch_digest is None:
                 raise NotFoundError("nothing is live for this tenant", hint="deploy an arm first")
             if not self.market.value.strip() or not self.publish_as.value.strip():

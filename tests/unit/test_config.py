@@ -39,6 +39,7 @@ def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None
         "dtype": "environment SYMBIO_LAB_DTYPE",
         "num_threads": "default",
         "log_level": "file symbio.toml",
+        "store": "default",
     }
 
 

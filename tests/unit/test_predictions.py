@@ -12,6 +12,7 @@ import pytest
 
 from symbio_lab.errors import ConfigError, DataError, StorageError
 from symbio_lab.records import FailureRecord, PredictionRecord
+from symbio_lab.store.connection import Store
 from symbio_lab.store.database import Database
 from symbio_lab.store.failure_reports import FailureReports
 from symbio_lab.store.labels import LabelStore
@@ -21,6 +22,9 @@ from symbio_lab.store.predictions import PredictionStore, prediction_id_of
 from symbio_lab.store.retention import prune
 from symbio_lab.store.schema import MIGRATIONS
 from symbio_lab.store.streams import model_ids
+from tests.fixtures_postgres import either_store as either_store
+from tests.fixtures_postgres import postgres as postgres
+from tests.fixtures_postgres import postgres_store as postgres_store
 
 NOW_US = to_us("2026-03-01T12:00:00Z")
 
@@ -42,17 +46,18 @@ def make(number: int = 0, **changes: Any) -> PredictionRecord:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    return Database(tmp_path / "store.db")
+def database(either_store: Store) -> Store:
+    """SQLite and Postgres: what is said here holds for either."""
+    return either_store
 
 
 @pytest.fixture
-def store(database: Database) -> PredictionStore:
+def store(database: Store) -> PredictionStore:
     return PredictionStore(database, clock=lambda: NOW_US)
 
 
 @pytest.fixture
-def labels(database: Database) -> LabelStore:
+def labels(database: Store) -> LabelStore:
     return LabelStore(database, clock=lambda: NOW_US)
 
 
@@ -121,7 +126,7 @@ def test_the_same_again_is_a_duplicate_and_other_content_a_conflict(store: Predi
     assert [r.actual_output for r in records_of(reader_of(store))] == ["greet"] * 4
 
 
-def test_a_record_without_a_time_gets_the_time_of_receipt_and_stays_a_duplicate(database: Database) -> None:
+def test_a_record_without_a_time_gets_the_time_of_receipt_and_stays_a_duplicate(database: Store) -> None:
     times = iter([NOW_US, NOW_US + 5])
     store = PredictionStore(database, clock=lambda: next(times))
     bare = make(observed_at="")
@@ -319,7 +324,8 @@ def test_a_cursor_outlives_pruning(store: PredictionStore) -> None:
     assert [r.event_id for r in records_of(reader_of(store), after=last)] == ["e2"]
 
 
-def test_pruned_texts_are_gone_from_the_file(store: PredictionStore, tmp_path: Path) -> None:
+def test_pruned_texts_are_gone_from_the_file(tmp_path: Path) -> None:
+    store = PredictionStore(Database(tmp_path / "store.db"))
     store.append([make(0, input_sample="a very private sentence")])
     prune(store.database, "acme", "support", now_us=NOW_US, keep_last=0)
     assert not [p for p in tmp_path.iterdir() if b"very private" in p.read_bytes()]

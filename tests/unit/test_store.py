@@ -250,7 +250,7 @@ class LimitedDatabase(Database):
 
     def _connect(self) -> sqlite3.Connection:
         connection = super()._connect()
-        connection.execute("PRAGMA max_page_count = 50")
+        connection.execute("PRAGMA max_page_count = 54")
         return connection
 
 

@@ -39,8 +39,10 @@ def search(body: SearchIn, caller: Reader, request: Request) -> SearchOut:
     lock, client = request.app.state.markets.view(caller.tenant)
     with lock:
         found = client.search(query)
+        client.require_one()
         usable = [hit for hit in found if hit.problem is None]
         reason = "" if usable else _why(client, query, found)
+        reason = " ".join([reason, *(f"{uri} cannot be reached now." for uri in client.unreachable)]).strip()
         entries = {(entry.market, entry.ref): entry for index in client.indices for entry in index.entries}
     hits = [_hit(hit, entries[hit.market, hit.ref], client) for hit in found[: body.max_results]]
     return SearchOut(results=hits, num_refused=len(found) - len(usable), reason=reason, base_digest=registered.digest)
@@ -52,7 +54,9 @@ def list_patches(caller: Reader, request: Request) -> dict[str, Any]:
     lock, client = request.app.state.markets.view(caller.tenant)
     with lock:
         indices = client.indices
+        client.require_one()
     return {
+        "unreachable": sorted(client.unreachable),
         "patches": [
             {
                 "id": entry.ref,
@@ -67,7 +71,7 @@ def list_patches(caller: Reader, request: Request) -> dict[str, Any]:
             }
             for index in indices
             for entry in index.entries
-        ]
+        ],
     }
 
 
@@ -78,6 +82,8 @@ def show_patch(namespace: str, name: str, caller: Reader, request: Request) -> d
     lock, client = request.app.state.markets.view(caller.tenant)
     with lock:
         entry = next((e for index in client.indices for e in index.entries if e.ref == ref), None)
+        if entry is None and client.unreachable:
+            client.refuse("no market that can be reached offers this patch")
         if entry is None or entry.manifest is None:
             raise ProblemError(404, "not_found", "no market offers this patch", hint="GET /marketplace/patches")
         measured = client.evaluations(Candidate(ref, entry.market, entry.manifest, 0.0, "", entry.problem))

@@ -15,6 +15,7 @@ from symbio_lab.monitor.validating import REFUSAL_CODES
 from symbio_lab.records import FailureRecord, PredictionRecord
 from symbio_lab.service.callers import Caller, needs
 from symbio_lab.service.problems import ProblemError, problem_responses
+from symbio_lab.service.quotas import check_labels, check_records
 from symbio_lab.service.redacting import redaction_of
 from symbio_lab.service.schemas.records import (
     FailureIn,
@@ -35,6 +36,7 @@ Writer = Annotated[Caller, Depends(needs("failures:write"))]
 def report_failure(body: FailureIn, caller: Writer, request: Request, response: Response) -> FailureReportOut:
     """Store one failure; 200 when this very report was there already. The model need not be registered."""
     state = state_of(request)
+    check_records(state, caller.tenant, 1)
     record = _failure(body, caller)
     redaction = redaction_of(state, caller.tenant)
     report = ingest_reports(state.reports, [record], redaction=redaction)
@@ -53,6 +55,7 @@ def report_failure(body: FailureIn, caller: Writer, request: Request, response: 
 def report_failures(body: FailuresIn, caller: Writer, request: Request) -> IngestedOut:
     """Store many failures; a bad one costs the others nothing."""
     state = state_of(request)
+    check_records(state, caller.tenant, len(body.failures))
     records = (_failure(failure, caller) for failure in body.failures)
     return _ingested(ingest_reports(state.reports, records, redaction=redaction_of(state, caller.tenant)))
 
@@ -61,6 +64,7 @@ def report_failures(body: FailuresIn, caller: Writer, request: Request) -> Inges
 def store_predictions(body: PredictionsIn, caller: Writer, request: Request) -> IngestedOut:
     """Store answers, right and wrong ones: without them no rate can be stated."""
     state = state_of(request)
+    check_records(state, caller.tenant, len(body.predictions))
     records = (PredictionRecord(**prediction.model_dump(), tenant=caller.tenant) for prediction in body.predictions)
     return _ingested(ingest(state.predictions, records, redaction=redaction_of(state, caller.tenant)))
 
@@ -69,6 +73,7 @@ def store_predictions(body: PredictionsIn, caller: Writer, request: Request) -> 
 def store_labels(body: LabelsIn, caller: Writer, request: Request) -> IngestedOut:
     """Store ground truths of answers; one that comes before its answer waits for it."""
     state = state_of(request)
+    check_labels(state, caller.tenant, len(body.labels))
     labels = [(label.prediction_id, label.expected_output) for label in body.labels]
     redaction = redaction_of(state, caller.tenant)
     return _ingested(ingest_labels(state.labels, caller.tenant, body.model_id, labels, redaction=redaction))

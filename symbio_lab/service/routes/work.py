@@ -17,12 +17,16 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from sse_starlette import EventSourceResponse
 
 from symbio_lab.errors import ModelUnresolvedError
+from symbio_lab.records import content_id
 from symbio_lab.service.callers import Caller, needs
 from symbio_lab.service.idempotent import answer_once
 from symbio_lab.service.problems import ProblemError, problem_responses
+from symbio_lab.service.quotas import check_patches, job_condition
 from symbio_lab.service.schemas.work import HealingIn, JobOut, JobsOut, SurgeryIn
 from symbio_lab.service.state import ServiceState, state_of
-from symbio_lab.store.jobs import Job
+from symbio_lab.store.audit import add_line
+from symbio_lab.store.connection import Connection
+from symbio_lab.store.job_rows import Job
 
 router = APIRouter(tags=["healing"], responses=problem_responses(401, 403, 404, 409, 422, 429, 503))
 Healer = Annotated[Caller, Depends(needs("heal:run"))]
@@ -159,23 +163,30 @@ def _submit(
     if refused:
         raise ProblemError(403, "forbidden_by_policy", "; ".join(refused), hint="GET /policies shows the policy")
 
-    def submit() -> dict[str, Any]:
-        if state.jobs.num_open(caller.tenant) >= state.service.max_open_jobs:
-            raise ProblemError(
-                429,
-                "too_many_jobs",
-                f"a tenant may have {state.service.max_open_jobs} open jobs",
-                hint="wait for one to end, or cancel one",
-                headers={"Retry-After": "30"},
-            )
-        job = state.jobs.submit(caller.tenant, kind, asked, now=state.now())
-        state.audit.append(
+    # The same key and request name the same job, even after a kill between storing it and keeping the answer.
+    named = None if idempotency_key is None else content_id([caller.tenant, idempotency_key, kind, asked])[:32]
+
+    def tell_audit(connection: Connection, job_id: str) -> None:
+        add_line(
+            connection,
             caller.tenant,
             at=state.now(),
             actor=caller.actor,
             action=f"job.{kind}",
-            subject=job.job_id,
+            subject=job_id,
             detail={"model_id": asked["model_id"], "domain": asked["domain"]},
+        )
+
+    def submit() -> dict[str, Any]:
+        check_patches(state, caller.tenant)
+        job = state.jobs.submit(
+            caller.tenant,
+            kind,
+            asked,
+            now=state.now(),
+            job_id=named,
+            condition=job_condition(state, caller.tenant),
+            also=tell_audit,
         )
         return {"job_id": job.job_id}
 
