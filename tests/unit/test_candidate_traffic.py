@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from symbio_lab.records import PredictionRecord
 from symbio_lab.store import candidate_traffic
 from symbio_lab.store.candidate_traffic import CandidateFigures, CandidateTraffic, Compared
-from symbio_lab.store.database import Database
+from symbio_lab.store.connection import Store
 from symbio_lab.store.labels import LabelStore
 from symbio_lab.store.observed_time import DAY_US
 from symbio_lab.store.predictions import PredictionStore
@@ -17,15 +15,15 @@ from symbio_lab.store.retention import prune
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    return Database(tmp_path / "store.db")
+def database(either_store: Store) -> Store:
+    return either_store
 
 
-def test_nothing_was_seen(database: Database) -> None:
+def test_nothing_was_seen(database: Store) -> None:
     assert CandidateTraffic(database).figures("0" * 64) == CandidateFigures()
 
 
-def test_an_id_counts_once_and_an_answer_without_one_each_time(database: Database) -> None:
+def test_an_id_counts_once_and_an_answer_without_one_each_time(database: Store) -> None:
     store = CandidateTraffic(database)
     same = [Compared("a", "b", "e1"), Compared("a", "a", "e1"), Compared("x", "x")]
     for _ in range(3):
@@ -37,7 +35,7 @@ def test_an_id_counts_once_and_an_answer_without_one_each_time(database: Databas
     assert store.figures("d2").num_compared == 1
 
 
-def test_labels_judge_both_and_only_of_the_same_tenant_s_model(database: Database) -> None:
+def test_labels_judge_both_and_only_of_the_same_tenant_s_model(database: Store) -> None:
     store, labels = CandidateTraffic(database), LabelStore(database)
     answers = [("r", "r"), ("r", "w"), ("w", "r"), ("w", "w"), ("r", "r")]
     compared = [Compared(live, other, f"e{i}") for i, (live, other) in enumerate(answers)]
@@ -52,9 +50,7 @@ def test_labels_judge_both_and_only_of_the_same_tenant_s_model(database: Databas
     assert (judged, found.num_labelled) == ((1, 1, 1, 1), 4)
 
 
-def test_answers_kept_for_labels_are_bounded_and_counts_go_on(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_answers_kept_for_labels_are_bounded_and_counts_go_on(database: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidate_traffic, "MAX_KEPT", 3)
     store = CandidateTraffic(database)
     for start in (0, 2, 4):
@@ -64,7 +60,7 @@ def test_answers_kept_for_labels_are_bounded_and_counts_go_on(
     assert (found.num_compared, found.num_labelled) == (6, 3)
 
 
-def test_retention_removes_kept_answers_by_age(database: Database) -> None:
+def test_retention_removes_kept_answers_by_age(database: Store) -> None:
     now_us = 400 * DAY_US
     for name, day in (("old", 300), ("new", 399)):
         store = CandidateTraffic(database, clock=lambda day=day: day * DAY_US)  # type: ignore[misc]
