@@ -18,14 +18,20 @@ from symbio_lab.service.bodies import BodyLimit
 from symbio_lab.service.markets import Markets
 from symbio_lab.service.measuring import Measures, Requests
 from symbio_lab.service.problems import Problem, add_problem_answers
-from symbio_lab.service.routes import administration, deployments, market, models, operations, records, work
+from symbio_lab.service.routes import administration, dashboard, deployments, market, models, operations, records, work
 from symbio_lab.service.settings import ServiceSettings
+from symbio_lab.service.slots import Slots
 from symbio_lab.service.state import open_state
+from symbio_lab.service.tracing import TracedRequests, Tracing
 from symbio_lab.store.observed_time import utc_now
 
 
 def create_app(
-    settings: Settings, service: ServiceSettings | None = None, *, now: Callable[[], str] = utc_now
+    settings: Settings,
+    service: ServiceSettings | None = None,
+    *,
+    now: Callable[[], str] = utc_now,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """Return the app of one service process.
 
@@ -33,6 +39,7 @@ def create_app(
         settings: where the store, the keys and the patches are.
         service: limits, and whether keys are asked for; None takes the defaults.
         now: UTC time as records bear it.
+        tracing: makes spans of requests; None makes none.
     """
     app = FastAPI(
         title="symbio-lab",
@@ -45,6 +52,8 @@ def create_app(
     app.state.service = state
     app.state.markets = Markets(state)
     app.state.measures = Measures()
+    app.state.streams = Slots(service.max_streams, total=8 * service.max_streams)
+    app.state.waiting = Slots(service.max_waiting, total=4 * service.max_waiting)
     for router in (
         records.router,
         market.router,
@@ -53,11 +62,14 @@ def create_app(
         deployments.router,
         administration.router,
         operations.router,
+        dashboard.router,
     ):
         app.include_router(router)
     add_problem_answers(app)
     # Outermost last: every answer, a 413 too, has an id and is counted.
     app.add_middleware(BodyLimit, max_bytes=service.max_body_bytes)
+    if tracing is not None:
+        app.add_middleware(TracedRequests, tracing=tracing)
     app.add_middleware(Requests, measures=app.state.measures)
     _describe_problems(app)
     return app

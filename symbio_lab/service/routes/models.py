@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path as FilePath
 from typing import Annotated
 
@@ -69,7 +70,9 @@ def predict(body: PredictIn, caller: Predictor, request: Request) -> PredictOut:
     """Answer texts with the tenant's live patch, or the base where none is live."""
     state = state_of(request)
     registered = _find(state, caller, body.model_id)
+    started = time.perf_counter()
     answered = state.residents.predict(caller.tenant, registered, body.inputs)
+    request.app.state.measures.predicted(len(body.inputs), time.perf_counter() - started)
     line = answered.deployment
     return PredictOut(
         outputs=list(answered.predictions.outputs),
