@@ -25,6 +25,9 @@ from symbio_lab.service.state import open_state
 from symbio_lab.service.tracing import TracedRequests, Tracing
 from symbio_lab.store.observed_time import utc_now
 
+_NO_TELEMETRY_OF_FASTAPI = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""FastAPI's own sends what a request held and the messages of errors; ours is in tracing.py."""
+
 
 def create_app(
     settings: Settings,
@@ -46,6 +49,7 @@ def create_app(
         version=symbio_lab.__version__,
         description="Report failures, search verified patches, heal, deploy for one tenant, roll back.",
         servers=[{"url": "/"}],
+        telemetry=dict(_NO_TELEMETRY_OF_FASTAPI),
     )
     service = service or ServiceSettings()
     state = open_state(settings, service, now=now)

@@ -36,8 +36,8 @@ class ServiceSettings:
 
     def __post_init__(self) -> None:
         """Refuse limits that mean nothing, all at once."""
-        names = ("max_body_bytes", "max_batch", "requests_per_minute", "max_open_jobs", "max_resident")
-        names += ("max_waiting", "max_streams")
+        names = ["max_body_bytes", "max_batch", "requests_per_minute", "max_open_jobs", "max_resident"]
+        names += ["max_waiting", "max_streams"]
         problems = [f"{name} must be at least 1" for name in names if getattr(self, name) < 1]
         problems += [] if self.max_wait_s >= 0 else ["max_wait_s must not be negative"]
         if problems:

@@ -161,8 +161,8 @@ class JobTrace:
                 span.set_attribute("symbio.forwards_equivalent", event.forwards_equivalent)
                 # It ends now, but what it came to is told after its end.
                 self._ended = (name, span, time.time_ns())
-            case _ if (span := self._phase_of(event)) is not None:
-                span.set_attributes(_attributes(event))
+            case _ if (phase := self._phase_of(event)) is not None:
+                phase.set_attributes(_attributes(event))
             case _:
                 self._current.add_event(type(event).__name__, _attributes(event))
 
@@ -267,12 +267,12 @@ def open_tracing(endpoint: str | None = None, environ: Mapping[str, str] = os.en
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "opentelemetry-sdk", "otel") from error
-    about = {
+    about: dict[str, str | int] = {
         "service.name": environ.get("OTEL_SERVICE_NAME") or "symbio-lab",
         "service.version": symbio_lab.__version__,
         "process.pid": os.getpid(),
     }
-    provider = TracerProvider(resource=Resource.create(about))
+    provider = TracerProvider(resource=Resource.create({**about}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
     return Tracing(provider)
 
