@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from symbio_lab.config import Settings
     from symbio_lab.service.settings import ServiceSettings
 
+TracesOption = Annotated[
+    str | None,
+    typer.Option("--traces", help="OTLP collector (HTTP), e.g. http://127.0.0.1:4318. Default: OTEL_ variables."),
+]
 MarketsOption = Annotated[list[str] | None, typer.Option("--market", help="Folder, file:// or hf://; repeated.")]
 
 
@@ -34,11 +38,20 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     workers: Annotated[int, typer.Option(min=0, max=64, help="Worker processes started beside it.")] = 1,
     store: StoreOption = None,
+    traces: TracesOption = None,
+    grafana: Annotated[
+        bool, typer.Option("--grafana", help="Print the Grafana dashboard over /metrics as JSON, and end.")
+    ] = False,
 ) -> None:
     """Serve the REST API until Ctrl-C, with worker processes for healing jobs.
 
     Without --local every call needs a key: symbio tenants new NAME makes a tenant and its first one.
     """
+    if grafana:
+        from symbio_lab.service.grafana import grafana_dashboard
+
+        typer.echo(grafana_dashboard(), nl=False)
+        return
     if local and not _is_loopback(host):
         raise ConfigError(
             [f"--local listens on the loopback interface only, not on {host!r:.80}"],
@@ -47,7 +60,7 @@ def serve(
     named = [_named(text) for text in model or ()]
     settings = settings_with_store(context, store)
     service = _service(local=local, markets=tuple(market or ()))
-    _serve(settings, service, named, host, port, workers)
+    _serve(settings, service, named, host, port, workers, traces)
 
 
 def worker(
@@ -55,21 +68,28 @@ def worker(
     market: MarketsOption = None,
     local: Annotated[bool, typer.Option("--local")] = False,
     store: StoreOption = None,
+    traces: TracesOption = None,
 ) -> None:
     """Carry out jobs of the service on this store until SIGTERM or Ctrl-C."""
     from symbio_lab.cli.service_logging import log_as_json
 
     service = _service(local=local, markets=tuple(market or ()))
     from symbio_lab.models.loading import use_threads
+    from symbio_lab.service.tracing import open_tracing
     from symbio_lab.service.worker import Worker
 
     settings = settings_with_store(context, store)
     log_as_json(settings.log_level)
     use_threads(settings.num_threads)
-    running = Worker(settings, service)
+    tracing = open_tracing(traces)
+    running = Worker(settings, service, tracing=tracing)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: running.stop())
-    running.run()
+    try:
+        running.run()
+    finally:
+        if tracing is not None:
+            tracing.close()
 
 
 def _service(**asked: Any) -> ServiceSettings:
@@ -90,6 +110,7 @@ def _serve(
     host: str,
     port: int,
     workers: int,
+    traces: str | None,
 ) -> None:
     import uvicorn
 
@@ -98,10 +119,12 @@ def _serve(
     from symbio_lab.service.app import create_app
     from symbio_lab.service.registering import register_model
     from symbio_lab.service.settings import LOCAL_TENANT
+    from symbio_lab.service.tracing import open_tracing
 
     log_as_json(settings.log_level)
     use_threads(settings.num_threads)
-    app = create_app(settings, service)
+    tracing = open_tracing(traces)
+    app = create_app(settings, service, tracing=tracing)
     state = app.state.service
     if service.local and state.tenants.find(LOCAL_TENANT) is None:
         state.tenants.create(LOCAL_TENANT, now=state.now())
@@ -115,11 +138,12 @@ def _serve(
     command = [sys.executable, "-m", "symbio_lab.cli.app", "worker", *(["--local"] if service.local else [])]
     for uri in service.markets:
         command += ["--market", uri]
+    command += [] if traces is None else ["--traces", traces]
     children = [subprocess.Popen(command) for _ in range(workers)]
     config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, server_header=False)
     server = uvicorn.Server(config)
     sockets = [config.bind_socket()]
-    typer.echo(f"http://{host}:{sockets[0].getsockname()[1]}  (docs at /docs)", err=False)
+    typer.echo(f"http://{host}:{sockets[0].getsockname()[1]}  (docs at /docs, dashboard at /dashboard)", err=False)
     sys.stdout.flush()
     try:
         server.run(sockets)
@@ -131,6 +155,8 @@ def _serve(
                 child.wait(timeout=20)
             except subprocess.TimeoutExpired:
                 child.kill()
+        if tracing is not None:
+            tracing.close()
 
 
 def _is_loopback(host: str) -> bool:

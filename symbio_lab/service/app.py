@@ -18,14 +18,33 @@ from symbio_lab.service.bodies import BodyLimit
 from symbio_lab.service.markets import Markets
 from symbio_lab.service.measuring import Measures, Requests
 from symbio_lab.service.problems import Problem, add_problem_answers
-from symbio_lab.service.routes import administration, deployments, market, models, operations, quotas, records, work
+from symbio_lab.service.routes import (
+    administration,
+    dashboard,
+    deployments,
+    market,
+    models,
+    operations,
+    quotas,
+    records,
+    work,
+)
 from symbio_lab.service.settings import ServiceSettings
+from symbio_lab.service.slots import Slots
 from symbio_lab.service.state import open_state
+from symbio_lab.service.tracing import TracedRequests, Tracing
 from symbio_lab.store.observed_time import utc_now
+
+_NO_TELEMETRY_OF_FASTAPI = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""FastAPI's own sends what a request held and the messages of errors; ours is in tracing.py."""
 
 
 def create_app(
-    settings: Settings, service: ServiceSettings | None = None, *, now: Callable[[], str] = utc_now
+    settings: Settings,
+    service: ServiceSettings | None = None,
+    *,
+    now: Callable[[], str] = utc_now,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """Return the app of one service process.
 
@@ -33,18 +52,22 @@ def create_app(
         settings: where the store, the keys and the patches are.
         service: limits, and whether keys are asked for; None takes the defaults.
         now: UTC time as records bear it.
+        tracing: makes spans of requests; None makes none.
     """
     app = FastAPI(
         title="symbio-lab",
         version=symbio_lab.__version__,
         description="Report failures, search verified patches, heal, deploy for one tenant, roll back.",
         servers=[{"url": "/"}],
+        telemetry=dict(_NO_TELEMETRY_OF_FASTAPI),
     )
     service = service or ServiceSettings()
     state = open_state(settings, service, now=now)
     app.state.service = state
     app.state.markets = Markets(state)
     app.state.measures = Measures()
+    app.state.streams = Slots(service.max_streams, total=8 * service.max_streams)
+    app.state.waiting = Slots(service.max_waiting, total=4 * service.max_waiting)
     for router in (
         records.router,
         market.router,
@@ -54,11 +77,14 @@ def create_app(
         administration.router,
         quotas.router,
         operations.router,
+        dashboard.router,
     ):
         app.include_router(router)
     add_problem_answers(app)
     # Outermost last: every answer, a 413 too, has an id and is counted.
     app.add_middleware(BodyLimit, max_bytes=service.max_body_bytes)
+    if tracing is not None:
+        app.add_middleware(TracedRequests, tracing=tracing)
     app.add_middleware(Requests, measures=app.state.measures)
     _describe_problems(app)
     return app

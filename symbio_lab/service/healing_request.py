@@ -15,7 +15,9 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +28,7 @@ from symbio_lab.codec import to_plain
 from symbio_lab.deployment.gate import GatePolicy, gate_policy
 from symbio_lab.deployment.registry import ModelRegistry
 from symbio_lab.errors import EmptySliceError
-from symbio_lab.events import Listener
+from symbio_lab.events import Listener, PhaseFinished, PhaseStarted, emit
 from symbio_lab.healing.catalogue import healing_strategy
 from symbio_lab.models.embedding import SentenceEmbedder
 from symbio_lab.monitor.extraction import Extraction, ExtractionSettings, GateNeeds, extract_suite
@@ -102,7 +104,9 @@ def collect_traffic(state: ServiceState, tenant: str, model_id: str) -> Traffic:
     return _joined(answers, traffic_of(rows)) if rows else answers
 
 
-def extract_incident(state: ServiceState, job: Job, labels: tuple[str, ...], plan: HealingPlan) -> Extraction:
+def extract_incident(
+    state: ServiceState, job: Job, labels: tuple[str, ...], plan: HealingPlan, listener: Listener | None = None
+) -> Extraction:
     """Return the incident of a job's domain.
 
     Raises:
@@ -110,7 +114,8 @@ def extract_incident(state: ServiceState, job: Job, labels: tuple[str, ...], pla
         StorageError: the store cannot be read.
     """
     request = job.request
-    traffic = collect_traffic(state, job.tenant, request["model_id"])
+    with _phase(listener, "collect"):
+        traffic = collect_traffic(state, job.tenant, request["model_id"])
     domain = request["domain"]
     in_domain = np.array([not domain or name == domain for name in traffic.domains], dtype=np.bool_)
     # Without a domain the failures themselves are the slice: everything that is right is outside.
@@ -123,7 +128,8 @@ def extract_incident(state: ServiceState, job: Job, labels: tuple[str, ...], pla
             hint="report at least 4 failures, and answers with their ground truth (POST /predictions) as controls",
         )
     failures = [_as_failure(traffic, int(i), request) for i in failed]
-    pattern = find_patterns(failures, background=[traffic.texts[int(i)] for i in np.flatnonzero(~inside)])[0]
+    with _phase(listener, "pattern"):
+        pattern = find_patterns(failures, background=[traffic.texts[int(i)] for i in np.flatnonzero(~inside)])[0]
     gate = plan.gate
     looks = max(healing_strategy(plan.strategy).looks, 1)
     needs = GateNeeds(gate.min_fix_rate, gate.max_negative_flip_rate, gate.alpha, looks, min_controls=gate.min_controls)
@@ -174,7 +180,7 @@ def carry_out(
     plan = plan_healing(job.request, policy, most_forwards=limits_of(state.service, policy).max_forwards_per_job)
     registered = state.models.find(job.tenant, job.request["model_id"])
     model = state.residents.get(registered).model
-    incident = extract_incident(state, job, tuple(model.labels), plan)
+    incident = extract_incident(state, job, tuple(model.labels), plan, listener)
     registry = ModelRegistry()
     registry.register(registered.model_id, model)
     from symbio_lab.trust.keys import load_or_create_key
@@ -261,6 +267,17 @@ def _result(healed: Healed, incident: Extraction) -> dict[str, Any]:
         "shortfall": incident.shortfall.describe(),
         "forwards_equivalent": outcome.cost.total("forwards_equivalent"),
     }
+
+
+@contextmanager
+def _phase(listener: Listener | None, name: str) -> Iterator[None]:
+    """Tell a listener about work that comes before anything is charged."""
+    started = time.perf_counter()
+    emit(listener, PhaseStarted(name))
+    try:
+        yield
+    finally:
+        emit(listener, PhaseFinished(name, time.perf_counter() - started, 0.0))
 
 
 def _as_prediction(report: FailureRecord) -> PredictionRecord:

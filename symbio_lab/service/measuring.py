@@ -1,4 +1,4 @@
-"""Figures of one process for Prometheus, and an id for every request and log line.
+"""Figures of one process and its store for Prometheus, and an id for every request and log line.
 
 Labels are bounded: route templates, methods, status classes and job states; never a tenant, a model or an id.
 """
@@ -13,7 +13,11 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+import symbio_lab
+from symbio_lab.service.exposing import expose_store
 from symbio_lab.service.state import ServiceState
+from symbio_lab.store.figures import FigureReader
+from symbio_lab.store.job_rows import OPEN_STATES
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -34,6 +38,14 @@ class Measures:
         )
         self._open_jobs = Gauge("symbio_open_jobs", "Jobs queued or running", registry=self._registry)
         self._bases = Gauge("symbio_resident_bases", "Bases in memory", registry=self._registry)
+        self._predict = Histogram(
+            "symbio_predict_seconds", "Seconds to answer a batch", buckets=_SECONDS, registry=self._registry
+        )
+        self._texts = Counter("symbio_predict_texts_total", "Texts answered", registry=self._registry)
+        self._streams = Gauge("symbio_open_event_streams", "Event streams that are open", registry=self._registry)
+        about = Gauge("symbio_build_info", "Which release answers; always 1", ["version"], registry=self._registry)
+        about.labels(symbio_lab.__version__).set(1)
+        self._figures: FigureReader | None = None
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answer."""
@@ -41,11 +53,27 @@ class Measures:
         self._requests.labels(known, route, f"{status // 100}xx").inc()
         self._seconds.labels(route).observe(seconds)
 
-    def exposition(self, state: ServiceState) -> bytes:
-        """Return the figures in the text format."""
-        self._open_jobs.set(state.jobs.num_open())
+    def predicted(self, num_texts: int, seconds: float) -> None:
+        """Count one batch of answers."""
+        self._predict.observe(seconds)
+        self._texts.inc(num_texts)
+
+    def exposition(self, state: ServiceState, *, num_streams: int = 0) -> bytes:
+        """Return the figures in the text format.
+
+        Args:
+            state: of the service.
+            num_streams: event streams that are open.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        self._figures = self._figures or FigureReader(state.database)
+        figures = self._figures.read()
+        self._open_jobs.set(sum(n for (_, name), n in figures.jobs.items() if name in OPEN_STATES))
         self._bases.set(state.residents.num_loaded)
-        return generate_latest(self._registry)
+        self._streams.set(num_streams)
+        return generate_latest(self._registry) + expose_store(figures, now=state.now())
 
 
 class Requests:

@@ -45,6 +45,10 @@ class ServiceSettings:
     """Tensors of patches kept in memory for each base."""
     max_wait_s: float = 30.0
     """Longest ``Prefer: wait``."""
+    max_waiting: int = 4
+    """Requests of one tenant that wait at once, each in a thread; one more is answered without waiting."""
+    max_streams: int = 32
+    """Event streams of one tenant that are open at once."""
 
     def __post_init__(self) -> None:
         """Refuse limits that mean nothing, all at once."""
@@ -60,6 +64,8 @@ class ServiceSettings:
             "max_records",
             "max_patch_bytes",
             "max_forwards_per_day",
+            "max_waiting",
+            "max_streams",
         )
         problems = [f"{name} must be at least 1" for name in names if getattr(self, name) < 1]
         problems += [] if self.max_wait_s >= 0 else ["max_wait_s must not be negative"]

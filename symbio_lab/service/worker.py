@@ -18,6 +18,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import structlog
@@ -31,6 +32,7 @@ from symbio_lab.service.markets import Markets
 from symbio_lab.service.quotas import day_of
 from symbio_lab.service.settings import ServiceSettings
 from symbio_lab.service.state import ServiceState, open_state
+from symbio_lab.service.tracing import JobTrace, Tracing
 from symbio_lab.store.audit import add_line
 from symbio_lab.store.connection import Connection
 from symbio_lab.store.job_rows import Job, condition_of
@@ -43,12 +45,15 @@ IDLE_S = 0.2
 class Worker:
     """One worker on one store."""
 
-    def __init__(self, settings: Settings, service: ServiceSettings, *, beat_s: float = BEAT_S) -> None:
+    def __init__(
+        self, settings: Settings, service: ServiceSettings, *, beat_s: float = BEAT_S, tracing: Tracing | None = None
+    ) -> None:
         """Prepare; nothing is read yet."""
         self.state: ServiceState = open_state(settings, service)
         self.markets = Markets(self.state)
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._beat_s = beat_s
+        self._tracing = tracing
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -78,14 +83,20 @@ class Worker:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(job_id=job.job_id, tenant=job.tenant)
         try:
-            with _Pulse(self.state, job, self.owner, self._beat_s, self._stopping) as pulse:
-                self._carry_out(job, pulse)
+            with (
+                _Pulse(self.state, job, self.owner, self._beat_s, self._stopping) as pulse,
+                self._traced(job) as trace,
+            ):
+                self._carry_out(job, pulse, trace)
         finally:
             # One that has no outcome yet is begun again, by whoever comes first.
             self.state.jobs.give_back(job.job_id, self.owner)
         return True
 
-    def _carry_out(self, job: Job, pulse: _Pulse) -> None:
+    def _traced(self, job: Job) -> AbstractContextManager[JobTrace | None]:
+        return nullcontext() if self._tracing is None else self._tracing.job(job)
+
+    def _carry_out(self, job: Job, pulse: _Pulse, trace: JobTrace | None) -> None:
         jobs, state = self.state.jobs, self.state
 
         def tell(event: Event) -> None:
@@ -94,6 +105,8 @@ class Worker:
             spent = event.forwards_equivalent if isinstance(event, PhaseFinished) else 0.0
             day = day_of(state.now())
             jobs.note(job.job_id, self.owner, event.to_json(), stage=stage, spent=spent, day=day)
+            if trace is not None:
+                trace(event)
 
         jobs.note(job.job_id, self.owner, {"event": "JobStarted", "attempt": job.num_attempts})
         try:
@@ -101,22 +114,28 @@ class Worker:
             result = carry_out(state, self.markets, job, tell, pulse.should_stop, ledger)
         except HealingCancelledError as error:
             if pulse.is_cancelled:
-                self._end(job, "cancelled", error=error)
+                self._end(job, "cancelled", trace, error=error)
             # Else the worker stops, or the job is another's now: it is not ours to end.
             return
         except StorageError:
             raise
         except SymbioError as error:
-            self._end(job, "failed", error=error)
+            self._end(job, "failed", trace, error=error)
             return
         except Exception as error:
             logger.exception("job %s failed", job.job_id)
-            self._end(job, "failed", error=error)
+            self._end(job, "failed", trace, error=error)
             return
-        self._end(job, "succeeded", result=result)
+        self._end(job, "succeeded", trace, result=result)
 
     def _end(
-        self, job: Job, outcome: Any, *, result: Mapping[str, Any] | None = None, error: Exception | None = None
+        self,
+        job: Job,
+        outcome: Any,
+        trace: JobTrace | None,
+        *,
+        result: Mapping[str, Any] | None = None,
+        error: Exception | None = None,
     ) -> None:
         described = None
         if isinstance(error, SymbioError):
@@ -127,9 +146,12 @@ class Worker:
                 "message": f"the job failed ({type(error).__name__})",
                 "hint": "report the job id to the operator of the service",
             }
+        if trace is not None:
+            trace.ended(outcome, described["code"] if described else "")
         detail = {
             "kind": job.kind,
             "code": described["code"] if described else "",
+            "status": (result or {}).get("status", ""),
             "deployment_id": (result or {}).get("deployment_id"),
         }
 

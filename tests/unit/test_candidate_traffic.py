@@ -12,6 +12,9 @@ from symbio_lab.store.labels import LabelStore
 from symbio_lab.store.observed_time import DAY_US
 from symbio_lab.store.predictions import PredictionStore
 from symbio_lab.store.retention import prune
+from tests.fixtures_postgres import either_store as either_store
+from tests.fixtures_postgres import postgres as postgres
+from tests.fixtures_postgres import postgres_store as postgres_store
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path as FilePath
 from typing import Annotated
 
@@ -75,7 +76,9 @@ async def predict(body: PredictIn, caller: Predictor, request: Request) -> Predi
     """
     if body.prediction_ids is not None and len(body.prediction_ids) != len(body.inputs):
         raise ProblemError(422, "bad_request", "not one prediction id for each input", hint="send N inputs and N ids")
+    started = time.perf_counter()
     found = await answer(state_of(request), caller.tenant, body.model_id, body.inputs, body.prediction_ids)
+    request.app.state.measures.predicted(len(body.inputs), time.perf_counter() - started)
     line, candidate = found.live, found.candidate
     return PredictOut(
         outputs=list(found.outputs),

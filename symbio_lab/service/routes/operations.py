@@ -50,8 +50,13 @@ def version() -> Version:
     return Version(name="symbio-lab", version=symbio_lab.__version__)
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}, **problem_responses(503)},
+)
 def metrics(request: Request) -> Response:
     """Show the process's figures in Prometheus' text format; tenants do not appear in it."""
-    text = request.app.state.measures.exposition(state_of(request))
+    num_streams = request.app.state.streams.num_taken
+    text = request.app.state.measures.exposition(state_of(request), num_streams=num_streams)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -10,11 +10,12 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from sse_starlette import EventSourceResponse
+from starlette.types import Receive, Scope, Send
 
 from symbio_lab.errors import ModelUnresolvedError
 from symbio_lab.records import content_id
@@ -24,6 +25,7 @@ from symbio_lab.service.problems import ProblemError, problem_responses
 from symbio_lab.service.quotas import check_patches, job_condition
 from symbio_lab.service.schemas.work import HealingIn, JobOut, JobsOut, SurgeryIn
 from symbio_lab.service.state import ServiceState, state_of
+from symbio_lab.service.tracing import TRACEPARENT
 from symbio_lab.store.audit import add_line
 from symbio_lab.store.connection import Connection
 from symbio_lab.store.job_rows import Job
@@ -94,7 +96,7 @@ def list_jobs(
 def show_job(job_id: JobId, caller: Reader, request: Request, prefer: Prefer = None) -> JobOut:
     """Show a job; with ``Prefer: wait=N`` as soon as it has ended, or after N seconds."""
     state = state_of(request)
-    return job_out(_wait(state, state.jobs.get(caller.tenant, job_id), _wait_s(prefer, state)))
+    return job_out(_wait(request, state.jobs.get(caller.tenant, job_id), _wait_s(prefer, state)))
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202)
@@ -118,6 +120,16 @@ def stream_events(
     after = int(last_event_id) if last_event_id is not None and last_event_id.isdecimal() else 0
     state.jobs.get(caller.tenant, job_id)
 
+    slots = request.app.state.streams
+    if not slots.take(caller.tenant):
+        raise ProblemError(
+            429,
+            "too_many_streams",
+            f"a tenant may have {state.service.max_streams} open event streams",
+            hint="close one, or ask GET /jobs/{id} with Prefer: wait",
+            headers={"Retry-After": "5"},
+        )
+
     async def stream() -> AsyncIterator[dict[str, Any]]:
         seen = after
         while True:
@@ -131,7 +143,21 @@ def stream_events(
             if not events:
                 await asyncio.sleep(POLL_S)
 
-    return EventSourceResponse(stream())
+    return _SlottedStream(stream(), lambda: slots.release(caller.tenant))
+
+
+class _SlottedStream(EventSourceResponse):
+    """A stream that gives its slot back when it ends, however it ends."""
+
+    def __init__(self, content: AsyncIterator[dict[str, Any]], release: Callable[[], None]) -> None:
+        super().__init__(content)
+        self._release = release
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._release()
 
 
 def job_out(job: Job) -> JobOut:
@@ -179,10 +205,12 @@ def _submit(
 
     def submit() -> dict[str, Any]:
         check_patches(state, caller.tenant)
+        # The worker's spans go on from this request's.
+        traceparent = getattr(request.state, TRACEPARENT, None)
         job = state.jobs.submit(
             caller.tenant,
             kind,
-            asked,
+            asked if traceparent is None else {**asked, TRACEPARENT: traceparent},
             now=state.now(),
             job_id=named,
             condition=job_condition(state, caller.tenant),
@@ -191,7 +219,7 @@ def _submit(
         return {"job_id": job.job_id}
 
     job_id = answer_once(state, caller.tenant, idempotency_key, [kind, asked], submit)["job_id"]
-    job = _wait(state, state.jobs.get(caller.tenant, job_id), _wait_s(prefer, state))
+    job = _wait(request, state.jobs.get(caller.tenant, job_id), _wait_s(prefer, state))
     response.headers["Location"] = f"/jobs/{job_id}"
     if prefer and _WAIT.search(prefer):
         response.headers["Preference-Applied"] = "wait"
@@ -205,9 +233,16 @@ def _wait_s(prefer: str | None, state: ServiceState) -> float:
     return min(float(match[1]), state.service.max_wait_s) if match else 0.0
 
 
-def _wait(state: ServiceState, job: Job, wait_s: float) -> Job:
-    deadline = time.monotonic() + wait_s
-    while job.is_open and time.monotonic() < deadline:
-        time.sleep(POLL_S)
-        job = state.jobs.get(job.tenant, job.job_id)
+def _wait(request: Request, job: Job, wait_s: float) -> Job:
+    # A preference, no promise: who has as many requests waiting as it may is answered at once.
+    state, slots = state_of(request), request.app.state.waiting
+    if not job.is_open or wait_s <= 0 or not slots.take(job.tenant):
+        return job
+    try:
+        deadline = time.monotonic() + wait_s
+        while job.is_open and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+            job = state.jobs.get(job.tenant, job.job_id)
+    finally:
+        slots.release(job.tenant)
     return job
