@@ -56,13 +56,9 @@ def export_html(notebook: Path, page: Path, *, title: str) -> Path:
         DataError: the notebook cannot be read, or the page would exceed ``MOST_BYTES``.
         StorageError: the page cannot be written.
     """
-    import nbformat
     from nbconvert import HTMLExporter
 
-    try:
-        node = nbformat.read(notebook, as_version=4)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{notebook.name} is no readable notebook: {error}") from error
+    node = _read(notebook)
     _without_widgets(node)
     for number, cell in enumerate(node.cells):
         # The cell that papermill injects has a random id; equal results are equal pages.
@@ -87,13 +83,8 @@ def title_of(notebook: Path) -> str:
     Raises:
         DataError: the notebook cannot be read.
     """
-    import nbformat
-
-    try:
-        node = nbformat.read(notebook, as_version=4)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{notebook.name} is no readable notebook: {error}") from error
-    lines = (line for cell in node.cells if cell.cell_type == "markdown" for line in cell.source.splitlines())
+    cells = _read(notebook).cells
+    lines = (line for cell in cells if cell.cell_type == "markdown" for line in cell.source.splitlines())
     return next((line.lstrip("# ") for line in lines if line.startswith("# ")), notebook.stem)
 
 
@@ -123,3 +114,12 @@ def _without_widgets(node: Any) -> None:
         for output in cell.get("outputs", ()):
             if live in output.get("data", {}) and len(output["data"]) > 1:
                 del output["data"][live]
+
+
+def _read(notebook: Path) -> Any:
+    import nbformat
+
+    try:
+        return nbformat.read(notebook, as_version=4)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{notebook.name} is no readable notebook: {error}") from error

@@ -40,7 +40,7 @@ class StoreFigures:
     """Stage -> lines of the ledger."""
     num_audit_lines: int
     size_bytes: int
-    """Of the store's files; 0 where it is no file of this machine."""
+    """Of the store's files, or of the tables of its schema."""
 
 
 _SIZE = (
