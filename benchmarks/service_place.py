@@ -40,6 +40,8 @@ from symbio_lab.trust.keys import load_or_create_key
 from symbio_lab.trust.sealing import HeadRows, seal_patch
 
 MODEL = "bench-model"
+IDLE_S = 2.0
+"""A connection that was not used for so long is opened anew: the server closes idle ones."""
 ISSUED, EXPIRES = "2026-01-01T00:00:00Z", "2036-01-01T00:00:00Z"
 
 
@@ -185,10 +187,14 @@ class Client:
 
     def __init__(self, server: Server, token: str) -> None:
         self._connection = http.client.HTTPConnection(server.host, server.port, timeout=120)
+        self._used = time.monotonic()
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     def send(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Return status and answer."""
+        if time.monotonic() - self._used > IDLE_S:
+            self._connection.close()
+        self._used = time.monotonic()
         self._connection.request(method, path, json.dumps(body) if body is not None else None, self._headers)
         answer = self._connection.getresponse()
         return answer.status, json.loads(answer.read())

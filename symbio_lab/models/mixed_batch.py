@@ -9,7 +9,8 @@ Rules:
        A text's answer never depends on what else is in the batch by more than that; for bases of the lab in float32
        on the CPU it does not depend on it at all, bit for bit, where ``packed.py``, rule 3, holds.
     4. Every patch is checked before anything runs: one that does not fit is an error, and nothing is answered.
-    5. Models that generate answer one patch after the other.
+    5. Models that generate, and networks whose rows are not the texts (``batch_first.py``), answer one patch after the
+       other.
 
 Example::
 
@@ -31,6 +32,7 @@ from torch import nn
 
 from symbio_lab.errors import DataError, PatchApplyError
 from symbio_lab.models.adapters import LoadedAdapter
+from symbio_lab.models.batch_first import is_batch_first
 from symbio_lab.models.batching import MAX_TOKENS, length_sorted_batches
 from symbio_lab.models.classifier import TextClassifier
 from symbio_lab.models.kept_adapters import fitted_adapter
@@ -125,11 +127,14 @@ def predict_slots(
         return _one_after_the_other(model, texts, slots, slot_of)
     if model.is_patched:
         raise PatchApplyError("a patch is already active", hint="leave its context first")
+    is_packed = can_pack(model.module)
+    if not is_packed and not is_batch_first(model):
+        return _one_after_the_other(model, texts, slots, slot_of)
     rows = _Rows(
         model.encode(texts), list(slot_of), owner_of or [0] * len(texts), [""] * len(texts), [0.0] * len(texts)
     )
     with torch.inference_mode():
-        if isinstance(model.module, PooledClassifier) and can_pack(model.module):
+        if is_packed and isinstance(model.module, PooledClassifier):
             _run_packed(model, model.module, slots, rows)
         else:
             _run_padded(model, slots, rows)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from symbio_lab.errors import BaseMismatchError, DataError, PatchApplyError, TrustError
+from symbio_lab.models.batch_first import is_batch_first
 from symbio_lab.models.classifier import TextClassifier
 from symbio_lab.models.generator import TextGenerator
 from symbio_lab.models.kept_adapters import KeptAdapters, fitted_adapter, num_bytes
@@ -148,6 +149,45 @@ def test_more_tokens_than_one_batch_holds(model: TextClassifier, tmp_path: Path)
             found = model.predict(texts[number::3])
         assert mixed.outputs[number::3] == found.outputs
         np.testing.assert_allclose(mixed.confidences[number::3], found.confidences, atol=TOLERANCE, rtol=0)
+
+
+class TokensFirst(torch.nn.Module):
+    """A network whose linear layers see (L, N, D)."""
+
+    def __init__(self, num_words: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.words = torch.nn.Embedding(num_words, 16)
+        self.layer, self.classifier = torch.nn.Linear(16, 16), torch.nn.Linear(16, 3)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        states = torch.tanh(self.layer(self.words(input_ids.t())))
+        mask = attention_mask.t()[:, :, None].to(states.dtype)
+        return self.classifier((states * mask).sum(0) / mask.sum(0))
+
+
+def test_a_network_whose_rows_are_tokens_is_noticed(tiny: TinyModels, tmp_path: Path) -> None:
+    tokenizer = tiny.load("pooled").tokenizer
+    model = TextClassifier(
+        TokensFirst(len(tokenizer)),
+        tokenizer,
+        ["a", "b", "c"],
+        head_name="classifier",
+        model_id="tokens first",
+        digest="1" * 64,
+    )
+    assert not is_batch_first(model)
+    assert is_batch_first(tiny.load("bert"))  # type: ignore[arg-type]
+    patch = seal(model, tmp_path, random_deltas(model, ["layer"], scale=1.0))
+    # As many texts as tokens: by the shape of this batch alone nobody could tell.
+    texts = ["red0 blue1 red1 blue0", "blue2 red2 red0 red1", "red0 red1 blue0 blue2", "blue0 blue1 red2 red0"] + [
+        "red0"
+    ] * 2
+    patches = [None, patch, None, patch, patch, None]
+    assert predict_mixed(model, texts, patches).outputs == one_by_one(model, texts, patches).outputs
 
 
 def test_a_generator_answers_one_patch_after_the_other(tiny: TinyModels, tmp_path: Path) -> None:
