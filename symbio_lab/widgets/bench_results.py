@@ -42,6 +42,8 @@ class Cell:
     folder: Path
     row: Mapping[str, Any]
     examples: tuple[Mapping[str, str], ...]
+    events: tuple[Mapping[str, Any], ...] = ()
+    """What happened while it ran, as it was told then."""
 
     @property
     def strategy(self) -> str:
@@ -66,7 +68,7 @@ def read_cells(out: Path, plan: ComparisonPlan) -> tuple[Cell, ...]:
         cell = read_json(path)
         row = cell["row"]
         if row["seed"] in plan.seeds and all(row[name] == value for name, value in wanted.items()):
-            found[row["strategy"]] = Cell(path.parent, row, tuple(cell["examples"]))
+            found[row["strategy"]] = Cell(path.parent, row, tuple(cell["examples"]), tuple(cell["events"]))
     return tuple(found[name] for name in plan.arms if name in found)
 
 
@@ -101,6 +103,16 @@ class Standings:
 
     arm: str = ""
     rows: dict[str, TableEntry] = field(default_factory=dict)
+
+    @classmethod
+    def of_cells(cls, cells: Sequence[Cell]) -> Standings:
+        """Return the candidates of arms that have finished."""
+        found = cls()
+        for cell in cells:
+            found.arm = cell.strategy
+            for event in cell.events:
+                found.take(event)
+        return found
 
     def take(self, event: Mapping[str, Any]) -> bool:
         """Take one event; return whether the table changed."""

@@ -278,7 +278,6 @@ class HealingBench(Panel):
         self.standings.show(list(self._standings.rows.values()))
 
     def _after_run(self, ended: Ended) -> None:
-        self._draw_standings()
         self._load()
         self._say_end(ended, f"{len(self.cells)} arms finished; choose one to see its answers")
 
@@ -322,6 +321,9 @@ class HealingBench(Panel):
             self.cells = ()
         else:
             self.cells = read_cells(self.out, plan)
+        if self.child is None or not self.child.is_running:
+            self._standings = Standings.of_cells(self.cells)
+            self._draw_standings()
         self.table.show(arm_rows(self.cells))
         self._show_chosen()
 
