@@ -1,8 +1,7 @@
-"""A Hub that is down, slow or refuses: searches say so, jobs go on without it or end with a reason, nothing is stuck."""
+"""A Hub that is down, slow or refuses: searches say so, jobs go on without it or end with a reason, none is stuck."""
 
 from __future__ import annotations
 
-import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,6 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from symbio_lab.config import Settings
-from symbio_lab.marketplace.hub import HubTransport
 from symbio_lab.service import healing_request, markets
 from symbio_lab.service.app import create_app
 from symbio_lab.service.settings import ServiceSettings
@@ -149,5 +146,7 @@ def test_a_contribution_that_finds_no_room_costs_nothing_else(place: Place, monk
     for _ in range(6):
         Worker(place.settings, service.service).run_one()
     assert not place.state.jobs.num_open()
-    deployed = [line for line in place.state.ledger.lines(tenant="acme") if line.note.startswith(f"job {job['job_id']}")]
+    deployed = [
+        line for line in place.state.ledger.lines(tenant="acme") if line.note.startswith(f"job {job['job_id']}")
+    ]
     assert len(deployed) <= 1
