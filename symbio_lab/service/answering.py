@@ -48,6 +48,7 @@ class AnsweringFigures:
     """What one base did so far."""
 
     num_batches: int
+    """Begun so far, like texts and requests."""
     num_texts: int
     num_requests: int
     num_waiting: int
@@ -148,13 +149,15 @@ class Answering:
                 if not batch:
                     self._is_draining = False
                     return
+                num_texts = sum(request.num_texts for request in batch)
+                # Before anybody gets an answer: who has one is counted.
+                self._batches, self._texts = self._batches + 1, self._texts + num_texts
+                self._requests += len(batch)
             begun = time.perf_counter()
             self._answer([part for request in batch for part in request.parts])
             spent_s = time.perf_counter() - begun
             with self._guard:
-                num_texts = sum(request.num_texts for request in batch)
-                self._batches, self._texts = self._batches + 1, self._texts + num_texts
-                self._requests, self._busy_s = self._requests + len(batch), self._busy_s + spent_s
+                self._busy_s += spent_s
                 rate = num_texts / max(spent_s, 1e-6)
                 self._texts_a_second += (rate - self._texts_a_second) * (_SMOOTHING if self._texts_a_second else 1.0)
 
