@@ -15,6 +15,7 @@ from fastapi import FastAPI
 import symbio_lab
 from symbio_lab.config import Settings
 from symbio_lab.service.bodies import BodyLimit
+from symbio_lab.service.loopback import LoopbackOnly
 from symbio_lab.service.markets import Markets
 from symbio_lab.service.measuring import Measures, Requests
 from symbio_lab.service.problems import Problem, add_problem_answers
@@ -81,6 +82,8 @@ def create_app(
     ):
         app.include_router(router)
     add_problem_answers(app)
+    if service.local:
+        app.add_middleware(LoopbackOnly)
     # Outermost last: every answer, a 413 too, has an id and is counted.
     app.add_middleware(BodyLimit, max_bytes=service.max_body_bytes)
     if tracing is not None:

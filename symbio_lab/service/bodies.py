@@ -26,7 +26,7 @@ class BodyLimit:
         if stated.isdigit() and int(stated) > self._max_bytes:
             await self._refuse(send)
             return
-        seen, started = 0, False
+        seen, started, refused = 0, False, False
 
         async def counted() -> Message:
             nonlocal seen
@@ -37,14 +37,20 @@ class BodyLimit:
             return message
 
         async def noted(message: Message) -> None:
-            nonlocal started
+            nonlocal started, refused
+            # Whoever read the body may have made an answer of its own of the error.
+            if seen > self._max_bytes and not started:
+                if not refused:
+                    refused = True
+                    await self._refuse(send)
+                return
             started = True
             await send(message)
 
         try:
             await self._app(scope, counted, noted)
         except _TooLargeError:
-            if not started:
+            if not started and not refused:
                 await self._refuse(send)
 
     async def _refuse(self, send: Send) -> None:

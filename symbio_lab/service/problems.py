@@ -125,7 +125,10 @@ def add_problem_answers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> JSONResponse:
         logger.error("request %s failed", _request_id(request), exc_info=error)
-        return _answer(request, 500, "internal", "the service failed", "report the request id to its operator", ())
+        # This handler answers outside the middleware that adds the header elsewhere.
+        headers = {"X-Request-ID": _request_id(request)}
+        hint = "report the request id to its operator"
+        return _answer(request, 500, "internal", "the service failed", hint, (), headers=headers)
 
 
 def _answer(

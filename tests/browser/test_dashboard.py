@@ -66,7 +66,7 @@ class Served:
         )
         digest = registered.digest
         line = None
-        for number, note in enumerate(("job 1: marketplace, gate lab", f"job 2: {EVIL}")):
+        for number in range(2):
             previous = None if line is None else line.deployment_id
             name = f"publisher/travel-{number}"
             line = Deployment(
@@ -74,7 +74,7 @@ class Served:
             )
             state.ledger.append(line)
         # One more on top of the base itself, whose way back needs no files.
-        other = Deployment(self.tenant, "chat", digest, "c" * 64, EVIL, "live", None, now, note)
+        other = Deployment(self.tenant, "chat", digest, "c" * 64, EVIL, "live", None, now, f"job 2: {EVIL}")
         state.models.register(RegisteredModel(self.tenant, "chat", str(base), None, "text_classification", digest, now))
         state.ledger.append(other)
         done = state.jobs.submit(self.tenant, "healing", HEALING, now="2026-01-02T00:00:00Z")
@@ -250,11 +250,14 @@ CONTRASTS = """() => {
     .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
   const behind = (one) => { for (let at = one; at; at = at.parentElement) {
-    const found = getComputedStyle(at).backgroundColor; const [, , , alpha = 1] = numbers(found); if (alpha > 0) return found; }
+    const found = getComputedStyle(at).backgroundColor, [, , , alpha = 1] = numbers(found);
+    if (alpha > 0) return found; }
     return "rgb(255, 255, 255)"; };
-  const texts = [...document.querySelectorAll("body *")].filter((one) => one.offsetParent !== null && one.tagName !== "SCRIPT"
-    && [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim()) && !one.disabled);
-  return texts.map((one) => { const [a, b] = [light(getComputedStyle(one).color), light(behind(one))].sort((x, y) => y - x);
+  const hasWords = (one) => [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+  const texts = [...document.querySelectorAll("body *")]
+    .filter((one) => one.offsetParent !== null && one.tagName !== "SCRIPT" && !one.disabled && hasWords(one));
+  return texts.map((one) => {
+    const [a, b] = [light(getComputedStyle(one).color), light(behind(one))].sort((x, y) => y - x);
     return (a + 0.05) / (b + 0.05); });
 }"""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path as FilePath
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import numpy as np
 from fastapi import APIRouter, Depends, Path, Request, Response
 
+from symbio_lab.errors import ModelUnresolvedError, NetworkUnavailableError
 from symbio_lab.monitor.health import assess_health
 from symbio_lab.monitor.stored_traffic import recent_traffic
 from symbio_lab.records import Deployment
@@ -28,6 +30,7 @@ Reader = Annotated[Caller, Depends(needs("read"))]
 Admin = Annotated[Caller, Depends(needs("admin"))]
 Predictor = Annotated[Caller, Depends(needs("predict"))]
 ModelId = Annotated[str, Path(min_length=1, max_length=512)]
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 HEALTH_ROWS = 20_000
 """Newest answers that are looked at; the newest quarter of them is compared with the rest."""
 MIN_RECENT = 100
@@ -44,7 +47,7 @@ def list_models(caller: Reader, request: Request) -> ModelsOut:
 def register(body: ModelIn, caller: Admin, request: Request, response: Response) -> ModelOut:
     """Register a base of the Hub for this tenant; folders are for operators (symbio serve --model ID=SOURCE)."""
     state = state_of(request)
-    if not state.service.local and (FilePath(body.source).expanduser().exists() or body.source.count("/") != 1):
+    if not state.service.local and not _HUB_ID.fullmatch(body.source):
         raise ProblemError(
             403,
             "forbidden",
@@ -52,9 +55,20 @@ def register(body: ModelIn, caller: Admin, request: Request, response: Response)
             hint="give a Hub id (org/name), or ask the operator: symbio serve --model ID=FOLDER",
         )
     owner = OPERATOR if state.service.local else caller.tenant
-    model = register_model(
-        state, body.model_id, body.source, owner=owner, revision=body.revision, task_type=body.task_type
-    )
+    try:
+        # A folder of the server that is called like a Hub id is no model of the Hub.
+        if not state.service.local and FilePath(body.source).exists():
+            raise ModelUnresolvedError(body.source)
+        model = register_model(
+            state, body.model_id, body.source, owner=owner, revision=body.revision, task_type=body.task_type
+        )
+    except (ModelUnresolvedError, NetworkUnavailableError) as error:
+        if state.service.local:
+            raise
+        # One answer, whatever there is on the server's disk.
+        detail = "the Hub gives no such model that can be loaded here"
+        hint = "check its id and revision, and try again later"
+        raise ProblemError(409, "model_unresolved", detail, hint=hint) from error
     state.audit.append(
         caller.tenant,
         at=state.now(),
