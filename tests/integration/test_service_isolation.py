@@ -36,6 +36,7 @@ def ask(two: Two, call: tuple[str, str], ids: dict[str, str]) -> Any:
     inside = {
         "job_id": ids["job"],
         "key_id": ids["key"],
+        "deployment_id": ids["deployment"],
         "model_id": ids["model"],
         "namespace": ids["model"],
         "name": "patch",
@@ -56,7 +57,8 @@ def ask(two: Two, call: tuple[str, str], ids: dict[str, str]) -> Any:
 def seen(answer: Any, ids: dict[str, str]) -> tuple[int, str]:
     """Return what an answer shows beside the ids that were asked for, and what is new in each answer."""
     text = re.sub(r'"request_id":"\w*"', "", answer.text)
-    for kind, value in ids.items():
+    # The longest first: an id may hold another.
+    for kind, value in sorted(ids.items(), key=lambda item: -len(item[1])):
         text = text.replace(value, kind).replace(value[:12], kind)
     return answer.status_code, text
 

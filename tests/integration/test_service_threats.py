@@ -98,7 +98,7 @@ def test_a_tenant_with_many_jobs_does_not_keep_another_waiting(tmp_path: Path) -
     assert theirs.status_code == 202
     jobs, now = shared.state.jobs, shared.state.now()
     claimed = [jobs.claim(f"worker-{number}", now=now).tenant for number in range(2)]
-    assert claimed == ["a", "b"]
+    assert set(claimed) == {"a", "b"}
 
 
 def test_waiting_requests_of_one_tenant_do_not_take_all_threads(tmp_path: Path) -> None:
@@ -193,6 +193,7 @@ def test_no_body_sets_what_is_not_its_callers_to_set(shared: Shared) -> None:
         "POST /healing/marketplace-integrated": ASKED,
         "POST /surgery": ASKED,
         "POST /predict": {"model_id": MODEL, "inputs": ["x"]},
+        "POST /deployments": {"model_id": MODEL, "patch_digest": "0" * 64, "stage": "shadow"},
         "POST /deployments/promote": {"deployment_id": "0" * 64},
         "POST /deployments/rollback": {"model_id": MODEL},
         "POST /models": {"model_id": "x", "source": "org/name"},
