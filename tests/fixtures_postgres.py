@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import secrets
@@ -9,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,6 +26,7 @@ from symbio_lab.store.database import Database
 from symbio_lab.store.postgres import PostgresDatabase
 
 START_S = 60.0
+_LIBC = ctypes.CDLL(None)
 
 
 @dataclass
@@ -84,7 +87,7 @@ def postgres() -> Iterator[Server]:
         try:
             yield server
         finally:
-            server.process.send_signal(signal.SIGINT)
+            server.process.send_signal(signal.SIGQUIT)  # at once: nothing of it is kept
             server.process.wait(START_S)
     finally:
         shutil.rmtree(place, ignore_errors=True)
@@ -129,12 +132,19 @@ def _start(programs: Path, place: Path) -> Server:
             cwd=place,
             stdout=subprocess.DEVNULL,
             stderr=log,
+            preexec_fn=_die_with_parent,
             **as_user,
         )
     server = Server(place, port, password, process)
     _wait(server)
     server.execute("CREATE DATABASE lab", database="postgres")
     return server
+
+
+def _die_with_parent() -> None:
+    """Let the kernel end the server when the tests are killed: nobody else would."""
+    if sys.platform == "linux":
+        _LIBC.prctl(1, signal.SIGQUIT)
 
 
 def _wait(server: Server) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from symbio_lab.config import Settings
+from symbio_lab.config import Settings, StoreUrl
 from symbio_lab.scenarios.world import World, build_world
 from symbio_lab.service.app import create_app
 from symbio_lab.service.registering import register_model
@@ -54,14 +55,13 @@ class Service:
         return Worker(self.settings, self.service).run_one()
 
 
-@pytest.fixture
-def service(built: Path, installed: None, tmp_path: Path) -> Iterator[Service]:
-    """A service without tenants."""
-    home = tmp_path / "home"
+@contextmanager
+def serving(built: Path, home: Path, store: Path | StoreUrl | None = None) -> Iterator[Service]:
+    """Give a service without tenants, on a store of its own or on this one."""
     home.mkdir()
     for name in ("bases", "pools"):
         shutil.copytree(built / "home" / name, home / name)
-    settings = Settings(home=home, num_threads=1)
+    settings = Settings(home=home, num_threads=1, store=store or home / "store.db")
     world = build_world("tiny", settings=settings)
     pool = world.pool("high")
     for publisher in pool.policy.keys.values():
@@ -71,4 +71,11 @@ def service(built: Path, installed: None, tmp_path: Path) -> Iterator[Service]:
         found = Service(settings, limits, client, world)
         (base,) = home.glob("bases/*/base.json")
         register_model(found.state, MODEL, str(base.parent))
+        yield found
+
+
+@pytest.fixture
+def service(built: Path, installed: None, tmp_path: Path) -> Iterator[Service]:
+    """A service without tenants."""
+    with serving(built, tmp_path / "home") as found:
         yield found
