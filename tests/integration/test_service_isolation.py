@@ -79,9 +79,7 @@ NAMED = [
 
 
 @pytest.mark.parametrize("call", NAMED, ids=" ".join)
-@settings(max_examples=12, deadline=None, derandomize=True, database=None)
-@given(never=st.fixed_dictionaries(NEVER))
-def test_another_s_id_is_answered_as_one_that_never_was(two: Two, call: tuple[str, str], never: dict[str, str]) -> None:
+def test_another_s_id_is_answered_as_one_that_never_was(two: Two, call: tuple[str, str]) -> None:
     theirs = {
         "job": two.ids["job"],
         "key": two.ids["key-a"],
@@ -89,7 +87,14 @@ def test_another_s_id_is_answered_as_one_that_never_was(two: Two, call: tuple[st
         "model": f"{MARK}-model",
     }
     before = two.snapshot()
-    assert seen(ask(two, call, theirs), theirs) == seen(ask(two, call, never), never)
+    shown = seen(ask(two, call, theirs), theirs)
+
+    @settings(max_examples=3, deadline=None, derandomize=True, database=None)
+    @given(never=st.fixed_dictionaries(NEVER))
+    def looks_alike(never: dict[str, str]) -> None:
+        assert seen(ask(two, call, never), never) == shown
+
+    looks_alike()
     assert two.snapshot() == before
 
 
