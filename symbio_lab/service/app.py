@@ -15,6 +15,7 @@ from fastapi import FastAPI
 import symbio_lab
 from symbio_lab.config import Settings
 from symbio_lab.service.bodies import BodyLimit
+from symbio_lab.service.links import add_links
 from symbio_lab.service.loopback import LoopbackOnly
 from symbio_lab.service.markets import Markets
 from symbio_lab.service.measuring import Measures, Requests
@@ -91,6 +92,7 @@ def _describe_problems(app: FastAPI) -> None:
             return app.openapi_schema
         document = plain()
         document.setdefault("components", {}).setdefault("schemas", {})["Problem"] = Problem.model_json_schema()
+        add_links(document)
         app.openapi_schema = document
         return document
 
