@@ -35,9 +35,7 @@ from symbio_lab.display.progress import PlainProgress
 from symbio_lab.reports import arms, headline
 from symbio_lab.reports.collecting import collect_results
 
-plan = ComparisonPlan(
-    scenario, strategies=tuple(methods), seeds=tuple(seeds), n_repair=n_repair, reference_arms=()
-)
+plan = ComparisonPlan(scenario, strategies=tuple(methods), seeds=tuple(seeds), n_repair=n_repair, reference_arms=())
 compare(plan, Path(out), market=market_or_none(""), listener=PlainProgress())
 results = collect_results(out)
 headline.headline(results)

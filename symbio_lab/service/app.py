@@ -15,10 +15,11 @@ from fastapi import FastAPI
 import symbio_lab
 from symbio_lab.config import Settings
 from symbio_lab.service.bodies import BodyLimit
+from symbio_lab.service.links import add_links
 from symbio_lab.service.loopback import LoopbackOnly
 from symbio_lab.service.markets import Markets
 from symbio_lab.service.measuring import Measures, Requests
-from symbio_lab.service.problems import Problem, add_problem_answers
+from symbio_lab.service.problems import Problem, add_problem_answers, problem_responses
 from symbio_lab.service.routes import (
     administration,
     dashboard,
@@ -102,6 +103,13 @@ def _describe_problems(app: FastAPI) -> None:
             return app.openapi_schema
         document = plain()
         document.setdefault("components", {}).setdefault("schemas", {})["Problem"] = Problem.model_json_schema()
+        for item in document["paths"].values():
+            for operation in item.values():
+                if "requestBody" in operation:
+                    # A body that is no JSON, and one that is too long.
+                    for status, said in problem_responses(400, 413).items():
+                        operation["responses"].setdefault(str(status), said)
+        add_links(document)
         app.openapi_schema = document
         return document
 

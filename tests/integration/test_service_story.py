@@ -21,6 +21,8 @@ HEALING = {
     "contribute_to_marketplace": True,
 }
 
+NUM_REPORTS = 200
+
 
 def traffic(service: Service) -> tuple[list[Sample], list[Sample]]:
     """Return failures of the slice and traffic outside it."""
@@ -69,14 +71,22 @@ def test_from_failures_to_a_healed_model_and_back(two_tenants: Service) -> None:
     assert service.call("GET", f"/models/{MODEL}/health", "a").json()["state"] == "healthy"
 
     rows = predictions(service, "a", failing)
-    for row in rows[:4]:
-        failure = {name: row[name] for name in ("model_id", "task_type", "domain", "input_sample", "actual_output")}
-        failure |= {"error_type": "wrong_label", "severity": "high", "expected_output": row["expected_output"]}
+    wrong = [row for row in rows if row["actual_output"] != row["expected_output"]]
+    fields = ("model_id", "task_type", "domain", "input_sample", "actual_output", "expected_output")
+    # Users report what they saw: some failures more than once, under another revision.
+    failures = [
+        {name: wrong[number % len(wrong)][name] for name in fields}
+        | {"error_type": "wrong_label", "severity": "high", "model_revision": f"r{number // len(wrong)}"}
+        for number in range(NUM_REPORTS)
+    ]
+    for failure in failures[:4]:
         assert service.call("POST", "/failures/report", "a", json=failure).status_code == 201
+    batch = service.call("POST", "/failures/report/batch", "a", json={"failures": failures}).json()
+    assert (batch["num_stored"], batch["num_duplicates"]) == (NUM_REPORTS - 4, 4)
     service.call("POST", "/predictions", "a", json={"predictions": rows})
     health = service.call("GET", f"/models/{MODEL}/health", "a").json()
     assert health["state"] in ("degraded", "failing"), health
-    assert health["num_failure_reports"] == 4
+    assert health["num_failure_reports"] == NUM_REPORTS
 
     found = service.call(
         "POST",
