@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from symbio_lab.config import available_threads
+from tests.fixtures_postgres import either_store as either_store
+from tests.fixtures_postgres import postgres as postgres  # here, so that one server serves a whole session
+from tests.fixtures_postgres import postgres_store as postgres_store
 
 # Read by libraries when they are first imported, hence set before any test module is.
 os.environ["HF_HUB_OFFLINE"] = "1"

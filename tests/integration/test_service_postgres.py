@@ -14,7 +14,6 @@ import httpx
 import pytest
 
 from tests.fixtures_postgres import Server
-from tests.fixtures_postgres import postgres as postgres
 from tests.fixtures_service import Service, serving
 from tests.integration.test_service_story import (
     test_an_approval_is_waited_for_in_shadow as test_an_approval_is_waited_for_in_shadow,

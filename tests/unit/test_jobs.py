@@ -26,9 +26,6 @@ from symbio_lab.store.registered_models import RegisteredModel, RegisteredModels
 from symbio_lab.store.retention import prune
 from symbio_lab.store.tenants import Tenants
 from symbio_lab.store.usage import add_usage, read_usage
-from tests.fixtures_postgres import either_store as either_store
-from tests.fixtures_postgres import postgres as postgres
-from tests.fixtures_postgres import postgres_store as postgres_store
 
 NOW, LATER = "2026-03-01T12:00:00Z", "2026-03-01T13:00:00Z"
 REQUEST = {"model_id": "m", "domain": "d"}

@@ -27,8 +27,6 @@ from symbio_lab.store.prediction_reading import PredictionReader
 from symbio_lab.store.predictions import PredictionStore
 from symbio_lab.store.schema import MIGRATIONS as SQLITE_MIGRATIONS
 from tests.fixtures_postgres import Server
-from tests.fixtures_postgres import postgres as postgres
-from tests.fixtures_postgres import postgres_store as postgres_store
 
 WRITER = """
 import os, sys

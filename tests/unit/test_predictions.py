@@ -22,9 +22,6 @@ from symbio_lab.store.predictions import PredictionStore, prediction_id_of
 from symbio_lab.store.retention import prune
 from symbio_lab.store.schema import MIGRATIONS
 from symbio_lab.store.streams import model_ids
-from tests.fixtures_postgres import either_store as either_store
-from tests.fixtures_postgres import postgres as postgres
-from tests.fixtures_postgres import postgres_store as postgres_store
 
 NOW_US = to_us("2026-03-01T12:00:00Z")
 
