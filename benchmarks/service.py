@@ -7,7 +7,7 @@
 2. A server process (``symbio serve``) and clients in threads of this one, on the same cores: failure reports, one and
    500 a request; searches; predictions of 32 clients with 0, 1, 8 and 32 patches among them; hot swaps: from asking
    for another patch to the first answer by it, while others ask and none fails.
-3. ``--soak MINUTES``: predictions, reports, searches and swaps for so long; the server's resident memory is looked at
+3. ``--soak MINUTES``: predictions, reports and searches for so long; the server's resident memory is looked at
    every few seconds, and the slope of its later two thirds is printed. It should be flat.
 
 Run: ``python benchmarks/service.py`` (``--quick`` in half a minute, ``--soak 30``, ``--out FILE`` for the figures).

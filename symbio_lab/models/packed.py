@@ -5,7 +5,7 @@ Rules:
        texts of one length together, rounded up to ``ALIGN`` and masked. No token of one text meets a token of another.
     2. Texts are ordered by group (one patch is one group), then by length: the tokens of a group are one slice.
     3. What one text's numbers are does not depend on the other texts, bit for bit, where a machine's matrix products
-       add up each row in the same order whatever the number of rows: so it was on all x86 processors tried, in
+       add up each row in the same order whatever the number of rows: so it was on the x86 processor tried, in
        float32, for multiples of ``ALIGN`` rows, up to which groups are filled by tokens that nothing reads. Elsewhere
        the numbers agree to rounding.
 
