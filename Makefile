@@ -49,6 +49,7 @@ bench: $(STAMP) ## measure screening, notebook runs, detectors, pattern finders,
 	@$(BIN)/python benchmarks/ingest.py $(ARGS)
 	@$(BIN)/python benchmarks/catalogue.py $(ARGS)
 	@$(BIN)/python benchmarks/service.py $(ARGS)
+	@$(BIN)/python benchmarks/jobs.py $(ARGS)
 
 clean: ## remove the environment, caches and build products
 	@echo "clean: removes .venv, caches and build products; state under SYMBIO_LAB_HOME stays"

@@ -69,6 +69,7 @@ function render({ model, el }) {
 
   function keep(start, rows) {
     pages.set(start / PAGE, rows);
+    asked.delete(start / PAGE); // one that is dropped below may be asked for again
     while (pages.size > MOST_PAGES) pages.delete(pages.keys().next().value);
   }
 
