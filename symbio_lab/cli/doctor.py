@@ -26,6 +26,7 @@ EXTRAS = {
     "lab": ("anywidget", "ipywidgets", "jupyterlab", "voila"),
     "service": ("fastapi", "limits", "prometheus-client", "sse-starlette", "structlog", "uvicorn"),
     "postgres": ("psycopg",),
+    "otel": ("opentelemetry-exporter-otlp-proto-http", "opentelemetry-sdk"),
     "keyring": ("keyring",),
     "registry": ("tuf",),
     "search": ("faiss-cpu", "tantivy"),

@@ -185,6 +185,9 @@ def opened(browser: Any, server: Server, name: str, **settings: Any) -> Iterator
     """A notebook in a page of its own."""
     context = browser.new_context(viewport={"width": 1280, "height": 1600}, **settings)
     try:
-        yield LabPage(context.new_page(), server, name)
+        place = LabPage(context.new_page(), server, name)
+        yield place
+        # A kernel that stays would take memory and time from the tests that follow.
+        place.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     finally:
         context.close()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from symbio_lab.cli import registered_models as registered
 from symbio_lab.codec import write_json
 from symbio_lab.config import Settings
 from symbio_lab.errors import ConfigError, DataError, ModelUnresolvedError
 from symbio_lab.records import Deployment
+from symbio_lab.scenarios import registered_models as registered
 
 RECORD = registered.ModelRecord("clinc150/travel", "clinc150/travel", 0, None, "b" * 64, 0, 16, 1)
 
