@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -142,7 +143,7 @@ def _serve(
     children = [subprocess.Popen(command) for _ in range(workers)]
     config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, server_header=False)
     server = uvicorn.Server(config)
-    sockets = [config.bind_socket()]
+    sockets = [_bound(host, port)]
     typer.echo(f"http://{host}:{sockets[0].getsockname()[1]}  (docs at /docs, dashboard at /dashboard)", err=False)
     sys.stdout.flush()
     try:
@@ -157,6 +158,28 @@ def _serve(
                 child.kill()
         if tracing is not None:
             tracing.close()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Return a bound socket whose connections send at once.
+
+    asyncio turns Nagle's algorithm off only for sockets that name TCP; without that an answer's body waits 40 ms for
+    the client to acknowledge its header.
+
+    Raises:
+        ConfigError: the address is not this machine's, or is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((host, port))
+        made.set_inheritable(True)
+    except OSError as error:
+        made.close()
+        problem = f"cannot listen on {host}:{port}: {error.strerror or error}"
+        raise ConfigError([problem], hint="choose another --port, or stop what has it") from error
+    return made
 
 
 def _is_loopback(host: str) -> bool:

@@ -169,3 +169,13 @@ def test_an_approval_is_waited_for_in_shadow(two_tenants: Service) -> None:
     assert service.call("POST", "/deployments/promote", "b", json=waiting).status_code == 404
     assert service.call("POST", "/deployments/promote", "a", json=waiting).status_code == 201
     assert answers(service, "a", failing) != before
+
+
+def test_a_port_that_is_taken_is_said_and_answers_are_sent_at_once() -> None:
+    taken = _bound("127.0.0.1", 0)
+    taken.listen()
+    # asyncio sends at once only on sockets that name their protocol.
+    assert taken.proto == socket.IPPROTO_TCP
+    with pytest.raises(ConfigError, match="cannot listen on"):
+        _bound("127.0.0.1", taken.getsockname()[1])
+    taken.close()
