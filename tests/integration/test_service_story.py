@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from symbio_lab.cli.serve import _bound
+from symbio_lab.errors import ConfigError
 from symbio_lab.evaluation.suites import SuiteSizes
 from symbio_lab.records import Sample
 from tests.fixtures_service import MODEL, Service
