@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from symbio_lab.service.problems import Problem, send_problem
 
 
 class _TooLargeError(Exception):
@@ -54,18 +54,12 @@ class BodyLimit:
                 await self._refuse(send)
 
     async def _refuse(self, send: Send) -> None:
-        body = json.dumps(
-            {
-                "type": "about:blank",
-                "title": "Content Too Large",
-                "status": 413,
-                "code": "body_too_large",
-                "detail": f"a body may have {self._max_bytes} bytes",
-                "hint": "send smaller batches",
-                "request_id": "",
-                "problems": [],
-            }
-        ).encode()
-        headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 413, "headers": [*headers, (b"connection", b"close")]})
-        await send({"type": "http.response.body", "body": body})
+        problem = Problem(
+            type="about:blank",
+            title="Content Too Large",
+            status=413,
+            code="body_too_large",
+            detail=f"a body may have {self._max_bytes} bytes",
+            hint="send smaller batches",
+        )
+        await send_problem(send, problem, (b"connection", b"close"))

@@ -13,11 +13,12 @@ References:
 
 from __future__ import annotations
 
-import json
 import re
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from symbio_lab.service.problems import Problem, send_problem
 
 _HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 
@@ -33,21 +34,16 @@ class LoopbackOnly:
         if scope["type"] != "http" or is_own(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
-        body = json.dumps(
-            {
-                "type": "about:blank",
-                "title": "Forbidden",
-                "status": 403,
-                "code": "not_local",
-                "detail": "symbio serve --local answers programs of this machine, and its own pages, only",
-                "hint": "ask http://localhost:PORT, or serve with keys: symbio tenants new NAME",
-                "request_id": str(scope.get("state", {}).get("request_id", "")),
-                "problems": [],
-            }
-        ).encode()
-        headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 403, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        problem = Problem(
+            type="about:blank",
+            title="Forbidden",
+            status=403,
+            code="not_local",
+            detail="symbio serve --local answers programs of this machine, and its own pages, only",
+            hint="ask http://localhost:PORT, or serve with keys: symbio tenants new NAME",
+            request_id=str(scope.get("state", {}).get("request_id", "")),
+        )
+        await send_problem(send, problem)
 
 
 def is_own(headers: Headers) -> bool:

@@ -132,7 +132,7 @@ def _count(
     assert candidate is not None
     try:
         compared = []
-        redaction = redaction_of(state, tenant)
+        redaction = redaction_of(state, state.policy(tenant))
         for place, i in enumerate(asked.chosen if beside is not None else []):
             assert beside is not None
             said, own, name = live.outputs[i], beside.outputs[place], "" if ids is None else ids[i]

@@ -11,6 +11,7 @@ References:
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.types import Send
 
 from symbio_lab.errors import (
     BudgetExceededError,
@@ -129,6 +131,14 @@ def add_problem_answers(app: FastAPI) -> None:
         headers = {"X-Request-ID": _request_id(request)}
         hint = "report the request id to its operator"
         return _answer(request, 500, "internal", "the service failed", hint, (), headers=headers)
+
+
+async def send_problem(send: Send, problem: Problem, *headers: tuple[bytes, bytes]) -> None:
+    """Answer a request that a middleware refuses, before there is a route to answer it."""
+    body = json.dumps(problem.model_dump()).encode()
+    told = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode()), *headers]
+    await send({"type": "http.response.start", "status": problem.status, "headers": told})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _answer(

@@ -73,14 +73,14 @@ def used_by(state: ServiceState, tenant: str) -> Used:
     return Used(round(records), _patch_bytes(state, tenant), forwards)
 
 
-def check_records(state: ServiceState, tenant: str, num_new: int) -> None:
+def check_records(state: ServiceState, policy: TenantPolicy, tenant: str, num_new: int) -> None:
     """Refuse records that do not fit.
 
     Raises:
         ProblemError: 403 ``quota_exceeded``.
         StorageError: the store cannot be read.
     """
-    most = limits_of(state.service, state.policy(tenant)).max_records
+    most = limits_of(state.service, policy).max_records
     with state.database.read() as connection:
         stored = round(read_usage(connection, tenant, "records"))
     if stored + num_new > most:
@@ -92,14 +92,14 @@ def check_records(state: ServiceState, tenant: str, num_new: int) -> None:
         )
 
 
-def check_labels(state: ServiceState, tenant: str, num_new: int) -> None:
+def check_labels(state: ServiceState, policy: TenantPolicy, tenant: str, num_new: int) -> None:
     """Refuse labels while too many wait for predictions that never came: they take room as records do.
 
     Raises:
         ProblemError: 403 ``quota_exceeded``.
         StorageError: the store cannot be read.
     """
-    most = limits_of(state.service, state.policy(tenant)).max_records
+    most = limits_of(state.service, policy).max_records
     with state.database.read() as connection:
         waiting = connection.execute(
             "SELECT count(*) FROM early_labels JOIN streams USING (stream_id) WHERE tenant = ?", (tenant,)

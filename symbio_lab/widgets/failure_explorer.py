@@ -289,11 +289,8 @@ class FailureExplorer(Panel):
 
     def _after_study(self, ended: Ended) -> None:
         self.study_button.disabled, self.cancel_button.disabled = False, True
-        if ended.status == "cancelled":
-            self.status.say("cancelled")
-            return
-        if ended.status == "failed":
-            self.status.say(f"{ended.reason}{f'. Next: {ended.hint}' if ended.hint else ''}", "bad")
+        if ended.status != "finished":
+            self.say_failed(ended)
             return
         self.found = tuple(found_from(fields) for fields in ended.result["patterns"])
         confirmed = sum(one.confirmed for one in self.found)

@@ -305,7 +305,7 @@ class HealingBench(Panel):
         elif ended.status == "cancelled":
             self.status.say("cancelled; finished arms are kept")
         else:
-            self.status.say(f"{ended.reason}{f'. Next: {ended.hint}' if ended.hint else ''}", "bad")
+            self.say_failed(ended)
 
     def _settings_changed(self) -> None:
         self._load()

@@ -313,7 +313,5 @@ class MarketplaceBrowser(Panel):
             said: Sequence[Any] = ended.result.get("measures", ())
             rates = ", ".join(f"{one['name']} {one['hits']} of {one['n']}" for one in said)
             self.status.say(f"evaluated and signed: {rates}", "good")
-        elif ended.status == "cancelled":
-            self.status.say("cancelled")
         else:
-            self.status.say(f"{ended.reason}. Next: {ended.hint}", "bad")
+            self.say_failed(ended)

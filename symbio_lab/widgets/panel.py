@@ -17,6 +17,7 @@ import ipywidgets
 
 from symbio_lab.display.bundles import Bundle
 from symbio_lab.errors import SymbioError
+from symbio_lab.widgets.child import Ended
 from symbio_lab.widgets.views.spoken import CodeBox, SpokenLine
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -61,6 +62,13 @@ class Panel(ipywidgets.VBox):
         except SymbioError as error:
             self.status.say(f"{error}. Next: {error.hint}", "bad")
             return None
+
+    def say_failed(self, ended: Ended) -> None:
+        """Say why work in a process of its own did not finish."""
+        if ended.status == "cancelled":
+            self.status.say("cancelled")
+        else:
+            self.status.say(f"{ended.reason}{f'. Next: {ended.hint}' if ended.hint else ''}", "bad")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """Return live view, static twin and text in one."""

@@ -56,6 +56,7 @@ class SweepMonitor(Panel):
         self._every_s = look_every_s
         self._closed = threading.Event()
         self._records: dict[str, RunRecord] = {}
+        self._gains: dict[str, float | None] = {}
         self._varied = _varied(self.plan)
         self.progress = ipywidgets.IntProgress(max=max(self.state.num_runs, 1), description="Runs")
         self.resume_button = button(
@@ -99,6 +100,7 @@ class SweepMonitor(Panel):
         for key in self.plan.runs:
             if key not in self._records and (found := finished_record(self.folder, key)) is not None:
                 self._records[key] = found
+                self._gains[key] = _gain(self.folder / "runs" / key / "results.parquet")
         rows = [self._row(key, key in running, failed.get(key)) for key in self.plan.runs]
         if [row.cells for row in rows] != [row.cells for row in self._by_plan()]:
             self.table.show(rows, f"{self.state.num_runs:,} runs")
@@ -164,7 +166,7 @@ class SweepMonitor(Panel):
         state = "finished" if done else "running" if is_running else "failed" if reason is not None else "waiting"
         tone = {"finished": "good", "failed": "bad"}.get(state, "")
         parameters = self.plan.runs[key]
-        gain = _gain(self.folder / "runs" / key / "results.parquet") if done else None
+        gain = self._gains.get(key)
         varied = [str(parameters.get(name, "")) for name in self._varied]
         cells = (key[:10], *varied, state, seconds(done.wall_s) if done else NONE, pp(gain), reason or "")
         keys = (key, *varied, state, done.wall_s if done else None, gain, reason or "")

@@ -109,7 +109,7 @@ def promote(body: DeployIn, caller: Deployer, request: Request, response: Respon
     """Make a patch live that waits in shadow or canary: the approval that a policy may ask for."""
     state = state_of(request)
     waiting = _own(state, caller, body.deployment_id)
-    if waiting.stage not in ("shadow", "canary") or waiting.patch_digest is None:
+    if waiting.stage not in CANDIDATE_STAGES or waiting.patch_digest is None:
         raise ProblemError(409, "not_waiting", f"this deployment is {waiting.stage}", hint="promote a shadow or canary")
     registry = _registry(state, caller, waiting.model_id)
     line = deploy(

@@ -36,9 +36,10 @@ Writer = Annotated[Caller, Depends(needs("failures:write"))]
 def report_failure(body: FailureIn, caller: Writer, request: Request, response: Response) -> FailureReportOut:
     """Store one failure; 200 when this very report was there already. The model need not be registered."""
     state = state_of(request)
-    check_records(state, caller.tenant, 1)
+    policy = state.policy(caller.tenant)
+    check_records(state, policy, caller.tenant, 1)
     record = _failure(body, caller)
-    redaction = redaction_of(state, caller.tenant)
+    redaction = redaction_of(state, policy)
     report = ingest_reports(state.reports, [record], redaction=redaction)
     _raise_refused(report)
     if not report.num_stored:
@@ -55,27 +56,30 @@ def report_failure(body: FailureIn, caller: Writer, request: Request, response: 
 def report_failures(body: FailuresIn, caller: Writer, request: Request) -> IngestedOut:
     """Store many failures; a bad one costs the others nothing."""
     state = state_of(request)
-    check_records(state, caller.tenant, len(body.failures))
+    policy = state.policy(caller.tenant)
+    check_records(state, policy, caller.tenant, len(body.failures))
     records = (_failure(failure, caller) for failure in body.failures)
-    return _ingested(ingest_reports(state.reports, records, redaction=redaction_of(state, caller.tenant)))
+    return _ingested(ingest_reports(state.reports, records, redaction=redaction_of(state, policy)))
 
 
 @router.post("/predictions", status_code=201)
 def store_predictions(body: PredictionsIn, caller: Writer, request: Request) -> IngestedOut:
     """Store answers, right and wrong ones: without them no rate can be stated."""
     state = state_of(request)
-    check_records(state, caller.tenant, len(body.predictions))
+    policy = state.policy(caller.tenant)
+    check_records(state, policy, caller.tenant, len(body.predictions))
     records = (PredictionRecord(**prediction.model_dump(), tenant=caller.tenant) for prediction in body.predictions)
-    return _ingested(ingest(state.predictions, records, redaction=redaction_of(state, caller.tenant)))
+    return _ingested(ingest(state.predictions, records, redaction=redaction_of(state, policy)))
 
 
 @router.post("/predictions/labels", status_code=201)
 def store_labels(body: LabelsIn, caller: Writer, request: Request) -> IngestedOut:
     """Store ground truths of answers; one that comes before its answer waits for it."""
     state = state_of(request)
-    check_labels(state, caller.tenant, len(body.labels))
+    policy = state.policy(caller.tenant)
+    check_labels(state, policy, caller.tenant, len(body.labels))
     labels = [(label.prediction_id, label.expected_output) for label in body.labels]
-    redaction = redaction_of(state, caller.tenant)
+    redaction = redaction_of(state, policy)
     return _ingested(ingest_labels(state.labels, caller.tenant, body.model_id, labels, redaction=redaction))
 
 
