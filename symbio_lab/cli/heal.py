@@ -150,9 +150,7 @@ def _heal(session: Session, listener: Listener, **asked: Any) -> dict[str, Any]:
     from symbio_lab.budget import Budget
     from symbio_lab.cli.market_contributing import licence_of_base
     from symbio_lab.codec import write_json
-    from symbio_lab.deployment.deploy import restore
     from symbio_lab.deployment.gate import gate_policy
-    from symbio_lab.deployment.registry import ModelRegistry
     from symbio_lab.evaluation.suites import SuiteSizes
     from symbio_lab.marketplace.overlay import OverlayTransport
     from symbio_lab.pipeline import Contributing, Deploying
@@ -163,12 +161,11 @@ def _heal(session: Session, listener: Listener, **asked: Any) -> dict[str, Any]:
         deployment_file,
         predictions_digest,
         probe_texts,
-        reopen_from,
         save_model,
         slug,
     )
     from symbio_lab.scenarios.world import build_world
-    from symbio_lab.store import Ledger, open_store
+    from symbio_lab.scenarios.world_deployments import serving_now
     from symbio_lab.trust.key_ring import OWN_NAME
     from symbio_lab.trust.keys import load_or_create_key
 
@@ -191,9 +188,7 @@ def _heal(session: Session, listener: Listener, **asked: Any) -> dict[str, Any]:
         **named, base_digest=world.model.digest, n_repair=asked["n_repair"], num_threads=settings.num_threads
     )
     save_model(settings, record)
-    registry, ledger = ModelRegistry(), Ledger(open_store(settings.store))
-    registry.register(model_id, world.model)
-    restore(registry, ledger, tenant=tenant, model_id=model_id, reopen=lambda digest: reopen_from(settings, digest))
+    registry, ledger = serving_now(world, tenant, model_id)
     texts = probe_texts(suite)
     before = predictions_digest(registry, tenant, model_id, texts)
     overlay = OverlayTransport(built.transport, settings.home / "overlays" / slug(model_id))

@@ -63,6 +63,20 @@ class RolledBack:
         return None if self.before is None else self.now == self.before
 
 
+def serving_now(world: World, tenant: str, model_id: str) -> tuple[ModelRegistry, Ledger]:
+    """Return a registry in which what the ledger says is live answers for the tenant, and the ledger.
+
+    Raises:
+        TrustError: the base differs from the ledger's, or files of the patch changed.
+        StorageError: the store cannot be read.
+    """
+    settings = world.settings
+    registry, ledger = ModelRegistry(), Ledger(open_store(settings.store))
+    registry.register(model_id, world.model)
+    restore(registry, ledger, tenant=tenant, model_id=model_id, reopen=lambda digest: reopen_from(settings, digest))
+    return registry, ledger
+
+
 def deploy_stored(
     world: World,
     store: Path,
@@ -115,9 +129,7 @@ def deploy_stored(
             num_threads=settings.num_threads,
         ),
     )
-    registry, ledger = ModelRegistry(), Ledger(open_store(settings.store))
-    registry.register(model_id, world.model)
-    restore(registry, ledger, tenant=tenant, model_id=model_id, reopen=lambda d: reopen_from(settings, d))
+    registry, ledger = serving_now(world, tenant, model_id)
     texts = probe_texts(world.incident(sizes, seed))
     before = predictions_digest(registry, tenant, model_id, texts)
     line = deploy(registry, ledger, kept, tenant=tenant, model_id=model_id, now=now, note=note, listener=listener)
