@@ -7,8 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,10 @@ TracesOption = Annotated[
     typer.Option("--traces", help="OTLP collector (HTTP), e.g. http://127.0.0.1:4318. Default: OTEL_ variables."),
 ]
 MarketsOption = Annotated[list[str] | None, typer.Option("--market", help="Folder, file:// or hf://; repeated.")]
+LimitsOption = Annotated[
+    list[str] | None,
+    typer.Option("--limit", help="NAME=NUMBER, e.g. requests_per_minute=600; repeated. All names: docs/service.md."),
+]
 
 
 def serve(
@@ -34,7 +38,11 @@ def serve(
     model: Annotated[
         list[str] | None, typer.Option("--model", help="ID=SOURCE of a base for everybody; repeated.")
     ] = None,
+    licence: Annotated[
+        list[str] | None, typer.Option("--licence", help="ID=SPDX of a --model whose card states none; repeated.")
+    ] = None,
     market: MarketsOption = None,
+    limit: LimitsOption = None,
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     workers: Annotated[int, typer.Option(min=0, max=64, help="Worker processes started beside it.")] = 1,
@@ -58,15 +66,19 @@ def serve(
             [f"--local listens on the loopback interface only, not on {host!r:.80}"],
             hint="drop --host, or drop --local and make keys: symbio tenants new NAME",
         )
-    named = [_named(text) for text in model or ()]
+    named = dict(_named("--model", "SOURCE", text) for text in model or ())
+    licences = dict(_named("--licence", "SPDX", text) for text in licence or ())
+    if unknown := sorted(set(licences) - set(named)):
+        raise ConfigError([f"--licence names no --model: {', '.join(unknown):.200}"])
     settings = settings_with_store(context, store)
-    service = _service(local=local, markets=tuple(market or ()))
-    _serve(settings, service, named, host, port, workers, traces)
+    service = _service(local=local, markets=tuple(market or ()), limits=limit or ())
+    _serve(settings, service, named, licences, limit or (), host, port, workers, traces)
 
 
 def worker(
     context: typer.Context,
     market: MarketsOption = None,
+    limit: LimitsOption = None,
     local: Annotated[bool, typer.Option("--local")] = False,
     store: StoreOption = None,
     traces: TracesOption = None,
@@ -74,7 +86,7 @@ def worker(
     """Carry out jobs of the service on this store until SIGTERM or Ctrl-C."""
     from symbio_lab.cli.service_logging import log_as_json
 
-    service = _service(local=local, markets=tuple(market or ()))
+    service = _service(local=local, markets=tuple(market or ()), limits=limit or ())
     from symbio_lab.models.loading import use_threads
     from symbio_lab.service.tracing import open_tracing
     from symbio_lab.service.worker import Worker
@@ -93,21 +105,23 @@ def worker(
             tracing.close()
 
 
-def _service(**asked: Any) -> ServiceSettings:
+def _service(*, local: bool, markets: tuple[str, ...], limits: Sequence[str]) -> ServiceSettings:
     try:
         import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
 
-        from symbio_lab.service.settings import ServiceSettings
+        from symbio_lab.service.settings import ServiceSettings, read_limits
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "fastapi", "service") from error
-    return ServiceSettings(**asked)
+    return ServiceSettings(local=local, markets=markets, **read_limits(limits))
 
 
 def _serve(
     settings: Settings,
     service: ServiceSettings,
-    named: Sequence[tuple[str, str]],
+    named: Mapping[str, str],
+    licences: Mapping[str, str],
+    limits: Sequence[str],
     host: str,
     port: int,
     workers: int,
@@ -131,14 +145,17 @@ def _serve(
         state.tenants.create(LOCAL_TENANT, now=state.now())
         # What is contributed goes to a folder of this machine.
         state.tenants.set_policy(LOCAL_TENANT, {"allow_contribution": True})
-    for model_id, source in named:
-        found = register_model(state, model_id, source)
-        typer.echo(f"model {model_id}: {found.task_type}, base {found.digest[:16]}", err=True)
+    for model_id, source in named.items():
+        found = register_model(state, model_id, source, licence=licences.get(model_id))
+        said = found.licence or "licence not known: nothing made from it is contributed"
+        typer.echo(f"model {model_id}: {found.task_type}, base {found.digest[:16]}, {said}", err=True)
     if service.local:
         typer.echo("LOCAL MODE: no keys, one tenant, whoever reaches this port may do everything", err=True)
     command = [sys.executable, "-m", "symbio_lab.cli.app", "worker", *(["--local"] if service.local else [])]
     for uri in service.markets:
         command += ["--market", uri]
+    for text in limits:
+        command += ["--limit", text]
     command += [] if traces is None else ["--traces", traces]
     children = [subprocess.Popen(command) for _ in range(workers)]
     config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, server_header=False)
@@ -191,10 +208,10 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _named(text: str) -> tuple[str, str]:
-    model_id, equals, source = text.partition("=")
-    if not equals or not model_id.strip() or not source.strip():
+def _named(option: str, what: str, text: str) -> tuple[str, str]:
+    model_id, equals, value = text.partition("=")
+    if not equals or not model_id.strip() or not value.strip():
         raise ConfigError(
-            [f"--model {text!r:.80} is not ID=SOURCE"], hint="e.g. --model production-model-v1=./my-model"
+            [f"{option} {text!r:.80} is not ID={what}"], hint="e.g. --model production-model-v1=./my-model"
         )
-    return model_id.strip(), source.strip()
+    return model_id.strip(), value.strip()

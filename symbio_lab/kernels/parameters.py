@@ -21,6 +21,7 @@ NOTEBOOKS = (
     "dashboard",
     "heal",
     "healing_bench",
+    "hub_llm",
     "marketplace",
     "monitoring",
     "quickstart",

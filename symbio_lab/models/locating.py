@@ -8,7 +8,7 @@ from pathlib import Path
 from symbio_lab.errors import ModelUnresolvedError, NetworkUnavailableError
 from symbio_lab.models.digests import MINILM_ID, MINILM_SHA256, file_sha256
 
-MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "vocab.txt", "merges.txt", "*.model"]
+MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "vocab.txt", "merges.txt", "*.model", "README.md"]
 
 
 def locate_model(model: str | Path, *, revision: str | None = None) -> Path:

@@ -53,7 +53,7 @@ class _Families(Collector):
         audit = CounterMetricFamily("symbio_audit_lines", "Lines of the audit log")
         audit.add_metric([], figures.num_audit_lines)
         yield audit
-        size = GaugeMetricFamily("symbio_store_bytes", "Bytes of the store's files; 0 where it is no file")
+        size = GaugeMetricFamily("symbio_store_bytes", "Bytes that the store takes on disk")
         size.add_metric([], figures.size_bytes)
         yield size
 

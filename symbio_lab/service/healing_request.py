@@ -191,7 +191,11 @@ def carry_out(
         from symbio_lab.marketplace.directory import DirectoryTransport
 
         contributing = Contributing(
-            DirectoryTransport(state.market_folder), key, f"lab-{key.keyid[:12]}", f"job-{job.job_id[:12]}"
+            DirectoryTransport(state.market_folder),
+            key,
+            f"lab-{key.keyid[:12]}",
+            f"job-{job.job_id[:12]}",
+            base_licence=registered.licence,
         )
     market = markets.open(job.tenant, policy) if plan.strategy != "surgery_only" else None
     healed = heal(

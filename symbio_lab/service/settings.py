@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 from symbio_lab.errors import ConfigError
 
@@ -67,9 +68,37 @@ class ServiceSettings:
             "max_waiting",
             "max_streams",
         )
-        problems = [f"{name} must be at least 1" for name in names if getattr(self, name) < 1]
+        problems = [f"{name} must be at least 1" for name in names if not getattr(self, name) >= 1]
         problems += [] if self.max_wait_s >= 0 else ["max_wait_s must not be negative"]
         times = ("market_timeout_s", "market_deadline_s")
         problems += [f"{name} must be above 0" for name in times if not getattr(self, name) > 0]
         if problems:
             raise ConfigError(problems)
+
+
+def read_limits(texts: Sequence[str]) -> dict[str, int | float]:
+    """Return limits by name from ``NAME=NUMBER``.
+
+    Raises:
+        ConfigError: a name that is no limit, or a value that is no such number, all at once.
+
+    >>> read_limits(["max_wait_s=5", "max_batch=1_000"])
+    {'max_wait_s': 5.0, 'max_batch': 1000}
+    """
+    kinds = {"int": int, "float": float}
+    types = {field.name: kinds[str(field.type)] for field in fields(ServiceSettings) if str(field.type) in kinds}
+    found: dict[str, int | float] = {}
+    problems = []
+    for text in texts:
+        name, _, value = text.partition("=")
+        kind = types.get(name.strip())
+        try:
+            if kind is None:
+                problems.append(f"{text!r:.80} names no limit")
+            else:
+                found[name.strip()] = kind(value)
+        except ValueError:
+            problems.append(f"{text!r:.80} is not NAME={'INTEGER' if kind is int else 'NUMBER'}")
+    if problems:
+        raise ConfigError(problems, hint=f"limits are: {', '.join(types)}")
+    return found

@@ -77,15 +77,19 @@ class Ledger:
             )
         return LedgerHead(head.num_lines + 1, digest)
 
-    def get(self, deployment_id: str) -> Deployment:
+    def get(self, deployment_id: str, *, tenant: str | None = None) -> Deployment:
         """Return the line with this id.
+
+        Args:
+            deployment_id: of the line.
+            tenant: whose line it must be; another tenant's is not read.
 
         Raises:
             NotFoundError: there is none.
             StorageError: the store cannot be read.
         """
         with self._database.read() as connection:
-            row = _find(connection, deployment_id)
+            row = _find(connection, deployment_id, tenant)
         if row is None:
             raise NotFoundError(f"no deployment {deployment_id[:64]!r}")
         return _deployment(row)
@@ -171,8 +175,10 @@ def _head(connection: Connection) -> LedgerHead:
     return LedgerHead(0, GENESIS) if row is None else LedgerHead(row["seq"], row["digest"])
 
 
-def _find(connection: Connection, deployment_id: str) -> Any:
-    return connection.execute("SELECT * FROM deployments WHERE deployment_id = ?", (deployment_id,)).fetchone()
+def _find(connection: Connection, deployment_id: str, tenant: str | None = None) -> Any:
+    return connection.execute(
+        "SELECT * FROM deployments WHERE deployment_id = ? AND tenant = COALESCE(?, tenant)", (deployment_id, tenant)
+    ).fetchone()
 
 
 def _check_previous(connection: Connection, deployment: Deployment) -> None:

@@ -270,5 +270,7 @@ QUOTAS: Migration = (
     f"CREATE TABLE job_turns (tenant {_TEXT} PRIMARY KEY, turn BIGINT NOT NULL)",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (DEPLOYMENTS, LEASES, PREDICTIONS, SERVICE, CANDIDATE_TRAFFIC, QUOTAS)
+LICENCES: Migration = (f"ALTER TABLE registered_models ADD COLUMN licence {_TEXT}",)
+
+MIGRATIONS: tuple[Migration, ...] = (DEPLOYMENTS, LEASES, PREDICTIONS, SERVICE, CANDIDATE_TRAFFIC, QUOTAS, LICENCES)
 """All migrations, oldest first."""

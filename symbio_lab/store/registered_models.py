@@ -3,7 +3,7 @@
 Rules:
     1. A tenant's own registration hides the operator's of the same id; other tenants do not see it.
     2. The digest is stored: a source whose files change is another base, and is refused when it is loaded.
-    3. An id is registered once; registering the same source and digest again changes nothing.
+    3. An id is registered once; registering the same base again can only state its licence.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class RegisteredModel:
     """Root digest of the base, 64 hex."""
     created_at: str
     """UTC, ISO-8601, ends in ``Z``."""
+    licence: str | None = None
+    """SPDX expression of the base; None: not known, so that nothing made from it is contributed."""
 
 
 class RegisteredModels:
@@ -49,7 +51,9 @@ class RegisteredModels:
         """
         with self._database.write() as connection:
             connection.execute(
-                "INSERT INTO registered_models VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO registered_models VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (owner, model_id) DO UPDATE"
+                " SET licence = COALESCE(excluded.licence, registered_models.licence)"
+                " WHERE registered_models.digest = excluded.digest",
                 (
                     model.owner,
                     model.model_id,
@@ -58,6 +62,7 @@ class RegisteredModels:
                     model.task_type,
                     model.digest,
                     model.created_at,
+                    model.licence,
                 ),
             )
             row = connection.execute(

@@ -280,5 +280,7 @@ QUOTAS: Migration = (
     "CREATE TABLE job_turns (tenant TEXT PRIMARY KEY, turn INTEGER NOT NULL)",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (DEPLOYMENTS, LEASES, PREDICTIONS, SERVICE, CANDIDATE_TRAFFIC, QUOTAS)
+LICENCES: Migration = ("ALTER TABLE registered_models ADD COLUMN licence TEXT",)
+
+MIGRATIONS: tuple[Migration, ...] = (DEPLOYMENTS, LEASES, PREDICTIONS, SERVICE, CANDIDATE_TRAFFIC, QUOTAS, LICENCES)
 """All migrations, oldest first."""

@@ -322,6 +322,17 @@ def test_the_notebook_shows_a_user_s_own_model(tiny: TinyModels, tables: Path, t
     assert "belong to this slice" in text
 
 
+def test_the_notebook_of_language_models_heals_one_that_is_named(
+    tiny: TinyModels, tables: Path, tmp_path: Path, symbio: Any
+) -> None:
+    parameters = {"model": str(tiny.folder("llama")), "data": str(tables / "texts.jsonl.gz"), "text_field": "question"}
+    parameters |= {"label_field": "gold", "slice_field": "topic", "slice_value": "strange", "n_repair": 8}
+    ran = execute_notebook("hub_llm", {**parameters, "out": str(tmp_path / "out")}, tmp_path / "nb.ipynb")
+    cells = [str(cell.get("outputs")) for cell in nbformat.read(ran, as_version=4).cells]
+    assert any("There is no CUDA device" in text or "bfloat16" in text for text in cells)
+    assert "surgery_only" in " ".join(cells)
+
+
 # ------------------------------------------------------------------------------------- bad input, at the command line
 
 

@@ -11,6 +11,7 @@ from symbio_lab.cli.serve import _bound
 from symbio_lab.errors import ConfigError
 from symbio_lab.evaluation.suites import SuiteSizes
 from symbio_lab.records import Sample
+from symbio_lab.service.registering import register_model
 from tests.fixtures_service import MODEL, Service
 from tests.fixtures_service import service as service
 
@@ -123,6 +124,39 @@ def test_from_failures_to_a_healed_model_and_back(two_tenants: Service) -> None:
     service.state.audit.verify_chain()
     actions = [line["action"] for line in service.call("GET", "/audit", "a").json()["lines"]]
     assert actions == ["job.healing", "job.succeeded", "deployment.rollback"]
+
+
+def test_what_was_operated_is_contributed_and_found_by_others(two_tenants: Service) -> None:
+    service = two_tenants
+    for tenant in ("a", "b"):
+        policy = service.call("GET", "/policies", tenant).json()["policy"]
+        assert service.call("PUT", "/policies", tenant, json={**policy, "allow_contribution": True}).status_code == 200
+    failing, others = traffic(service)
+    for tenant in ("a", "b"):
+        rows = predictions(service, tenant, [*others, *failing])
+        service.call("POST", "/predictions", tenant, json={"predictions": rows})
+
+    def operate(tenant: str) -> dict[str, Any]:
+        asked = {**HEALING, "max_marketplace_patches": 0}
+        job = service.call("POST", "/healing/marketplace-integrated", tenant, json=asked).json()["job_id"]
+        assert service.work()
+        result: dict[str, Any] = service.call("GET", f"/jobs/{job}", tenant).json()["result"]
+        assert (result["status"], result["route"]) == ("healed", "surgery"), result
+        return result
+
+    # No licence of the base is known: nothing leaves, and the result says why.
+    kept = operate("b")
+    assert not kept["contributed"]
+    assert "licence" in str([one for one in kept["attempts"] if one["route"] == "contribute"])
+
+    (base,) = service.settings.home.glob("bases/*/base.json")
+    register_model(service.state, MODEL, str(base.parent), licence="Apache-2.0")
+    given = operate("a")
+    assert given["contributed"], given["attempts"]
+    asked = {"query": "shades", "model_id": MODEL, "task_type": "text_classification", "max_results": 50}
+    hits = service.call("POST", "/marketplace/search", "b", json=asked).json()["results"]
+    (found,) = [hit for hit in hits if hit["digest"] == given["patch_digest"]]
+    assert found["verified"]
 
 
 def test_events_are_streamed_and_go_on_after_the_last_one_seen(two_tenants: Service) -> None:

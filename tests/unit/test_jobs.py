@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -338,6 +339,17 @@ def test_tenants_and_models_are_kept(either_store: Store) -> None:
     assert (models.list("acme"), models.list("zeta")) == ((own,), (everybody,))
     with pytest.raises(ConfigError):
         models.register(RegisteredModel("acme", "m", "x", None, "text_classification", "f" * 64, NOW))
+
+
+def test_a_licence_is_stated_later_and_never_lost(either_store: Store) -> None:
+    models = RegisteredModels(either_store)
+    silent = RegisteredModel("*", "m", "src", None, "text_classification", "d" * 64, NOW)
+    assert models.register(silent).licence is None
+    assert models.register(replace(silent, licence="MIT")).licence == "MIT"
+    assert models.register(silent).licence == "MIT"
+    with pytest.raises(ConfigError):
+        models.register(replace(silent, digest="e" * 64, licence="Apache-2.0"))
+    assert models.find("acme", "m") == replace(silent, licence="MIT")
 
 
 def test_an_idempotency_key_has_one_answer(either_store: Store, clock: Clock) -> None:

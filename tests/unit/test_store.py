@@ -80,6 +80,9 @@ def test_lines_come_back_in_order_and_by_tenant_and_model(ledger: Ledger) -> Non
         ledger.append(deployment)
     assert ledger.history("acme", "support") == (first, second)
     assert ledger.get(first.deployment_id) == first
+    assert ledger.get(first.deployment_id, tenant=first.tenant) == first
+    with pytest.raises(NotFoundError):
+        ledger.get(first.deployment_id, tenant=f"{first.tenant}-not")
     assert ledger.current("acme", "support") == second
     assert ledger.current("other", "support") == others[0]
     assert ledger.verify_chain().num_lines == 4

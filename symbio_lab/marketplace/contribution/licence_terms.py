@@ -106,7 +106,7 @@ def check_licence(licence: str, sources: Mapping[str, str | None]) -> Terms:
     for source, expression in sources.items():
         if expression is None:
             problems.append(f"{source}: its licence is not known here; state its SPDX id")
-        elif missing := [name for name in _names(expression) if not known(name)]:
+        elif missing := unknown_licences(expression):
             problems.append(f"{source}: {_unknown(', '.join(missing) or expression)}; state the SPDX id that applies")
     if problems:
         raise ConfigError(problems, hint=f"ids known here: {', '.join(sorted(LICENCES))}")
@@ -128,6 +128,15 @@ def known(licence: str) -> bool:
     (True, False)
     """
     return licence.lower() in _BY_LOWER
+
+
+def unknown_licences(expression: str) -> tuple[str, ...]:
+    """Return the ids of an SPDX expression that the table does not have; the whole of it where it is no expression.
+
+    >>> unknown_licences("MIT OR llama3"), unknown_licences("MIT AND Apache-2.0"), unknown_licences("MIT or")
+    (('llama3',), (), ('MIT or',))
+    """
+    return tuple(name for name in _names(expression) if not known(name))
 
 
 _Tree = str | tuple[str, tuple["_Tree", ...]]

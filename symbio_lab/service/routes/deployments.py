@@ -163,10 +163,7 @@ def _registry(state: ServiceState, caller: Caller, model_id: str) -> ModelRegist
 
 
 def _own(state: ServiceState, caller: Caller, deployment_id: str) -> Deployment:
-    line = state.ledger.get(deployment_id)
-    if line.tenant != caller.tenant:
-        raise NotFoundError(f"no deployment {deployment_id[:64]!r}")
-    return line
+    return state.ledger.get(deployment_id, tenant=caller.tenant)
 
 
 def _reopen(state: ServiceState, digest: str) -> Patch:

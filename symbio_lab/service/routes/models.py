@@ -60,7 +60,13 @@ def register(body: ModelIn, caller: Admin, request: Request, response: Response)
         if not state.service.local and FilePath(body.source).exists():
             raise ModelUnresolvedError(body.source)
         model = register_model(
-            state, body.model_id, body.source, owner=owner, revision=body.revision, task_type=body.task_type
+            state,
+            body.model_id,
+            body.source,
+            owner=owner,
+            revision=body.revision,
+            task_type=body.task_type,
+            licence=body.licence,
         )
     except (ModelUnresolvedError, NetworkUnavailableError) as error:
         if state.service.local:
@@ -141,5 +147,6 @@ def _model(model: RegisteredModel) -> ModelOut:
         task_type=model.task_type,
         digest=model.digest,
         created_at=model.created_at,
+        licence=model.licence,
         own=model.owner != OPERATOR,
     )

@@ -91,6 +91,9 @@ class ModelIn(BaseModel):
     source: Annotated[str, Field(min_length=1, max_length=1_024, description="Hub id, or a folder of the server.")]
     revision: ShortText | None = None
     task_type: TaskTypeName | None = None
+    licence: ShortText | None = Field(
+        default=None, description="SPDX expression of the base; without it what its card states. Needed to contribute."
+    )
 
 
 class ModelOut(BaseModel):
@@ -102,6 +105,7 @@ class ModelOut(BaseModel):
     task_type: str
     digest: str
     created_at: str
+    licence: str | None = Field(description="SPDX expression; null: not known, nothing made from it is contributed.")
     own: bool = Field(description="Registered by this tenant; false: by the operator, for everybody.")
 
 
