@@ -85,14 +85,7 @@ def compare(
     """
     plan.check()
     if world is None:
-        world = build_world(
-            plan.scenario,
-            world_seed=plan.world_seed,
-            contributor_size=plan.contributor_size,
-            base_per_label=plan.base_per_label,
-            settings=settings,
-            listener=listener,
-        )
+        world = world_of(plan, settings=settings, listener=listener)
     pool = market or market_of_pool(world.pool(plan.pool))  # type: ignore[arg-type]
     write_json(out / "plan.json", asdict(plan))
     write_json(out / "world.json", _world_info(world, pool))
@@ -148,6 +141,23 @@ def compare(
     summary = summarize(plan, rows, _world_info(world, pool))
     write_json(out / "summary.json", summary)
     return Comparison(out, rows, summary)
+
+
+def world_of(plan: ComparisonPlan, *, settings: Settings | None = None, listener: Listener | None = None) -> World:
+    """Return the world of the catalogue that a plan names.
+
+    Raises:
+        UnknownDatasetError: no such scenario; a user's own data cannot be built again from their name.
+        SymbioError: as ``build_world``.
+    """
+    return build_world(
+        plan.scenario,
+        world_seed=plan.world_seed,
+        contributor_size=plan.contributor_size,
+        base_per_label=plan.base_per_label,
+        settings=settings,
+        listener=listener,
+    )
 
 
 def write_rows(path: Path, rows: tuple[Mapping[str, Any], ...]) -> None:

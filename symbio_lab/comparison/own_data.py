@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,6 +69,7 @@ def compare_own_data(
     task: str | None = None,
     settings: Settings | None = None,
     listener: Listener | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> OwnComparison:
     """Run ``plan`` on every slice of a user's data; what is finished in ``out`` is kept.
 
@@ -82,8 +83,10 @@ def compare_own_data(
         task: ``text_classification`` or ``text_generation``; None reads it from the model's configuration.
         settings: state folder, device, threads; None loads them.
         listener: told about every step.
+        should_stop: asked before each cell and at every charge in it; True ends the comparison, finished cells stay.
 
     Raises:
+        HealingCancelledError: ``should_stop`` said so.
         ConfigError: the plan or the settings of the data are wrong; all problems at once.
         DataError: the data cannot be used; EmptySliceError: too few failures or controls.
         ModelUnresolvedError: there is no such model, or without safetensors weights.
@@ -117,7 +120,15 @@ def compare_own_data(
         name = world.name.removeprefix(PREFIX)
         folder = out if own.slice else out / folders[name]
         of_slice = replace(asked, scenario=world.name)
-        done[name] = compare(of_slice, folder, settings=settings, listener=listener, world=world, market=market)
+        done[name] = compare(
+            of_slice,
+            folder,
+            settings=settings,
+            listener=listener,
+            world=world,
+            market=market,
+            should_stop=should_stop,
+        )
     notes = (*found.notes, market_note(market))
     result = OwnComparison(out, done, found.left_out, found.accuracy, found.num_rows, market.name, notes)
     if not own.slice:
@@ -128,7 +139,7 @@ def compare_own_data(
 
 def own_plan(plan: ComparisonPlan, market: Market) -> ComparisonPlan:
     """Return a plan for own data: reference arms that cannot exist there are left out."""
-    references = (ORACLE,) if market.transport is not None else ()
+    references = tuple(name for name in plan.reference_arms if name == ORACLE and market.transport is not None)
     return replace(
         plan,
         scenario="own",

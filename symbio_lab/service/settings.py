@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from symbio_lab.errors import ConfigError
 
@@ -76,7 +77,7 @@ class ServiceSettings:
             raise ConfigError(problems)
 
 
-def read_limits(texts: Sequence[str]) -> dict[str, int | float]:
+def read_limits(texts: Sequence[str]) -> dict[str, Any]:
     """Return limits by name from ``NAME=NUMBER``.
 
     Raises:
@@ -87,7 +88,7 @@ def read_limits(texts: Sequence[str]) -> dict[str, int | float]:
     """
     kinds = {"int": int, "float": float}
     types = {field.name: kinds[str(field.type)] for field in fields(ServiceSettings) if str(field.type) in kinds}
-    found: dict[str, int | float] = {}
+    found: dict[str, Any] = {}
     problems = []
     for text in texts:
         name, _, value = text.partition("=")

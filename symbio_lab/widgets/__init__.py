@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from symbio_lab.widgets.failure_explorer import FailureExplorer as FailureExplorer
     from symbio_lab.widgets.healing_bench import HealingBench as HealingBench
     from symbio_lab.widgets.marketplace_browser import MarketplaceBrowser as MarketplaceBrowser
+    from symbio_lab.widgets.own_run import OwnModel as OwnModel
     from symbio_lab.widgets.strategy_comparison import StrategyComparison as StrategyComparison
     from symbio_lab.widgets.sweep_monitor import SweepMonitor as SweepMonitor
     from symbio_lab.widgets.trust_manager import TrustManager as TrustManager
@@ -27,6 +28,7 @@ _PLACES = {
     "FailureExplorer": "failure_explorer",
     "HealingBench": "healing_bench",
     "MarketplaceBrowser": "marketplace_browser",
+    "OwnModel": "own_run",
     "StrategyComparison": "strategy_comparison",
     "SweepMonitor": "sweep_monitor",
     "TrustManager": "trust_manager",

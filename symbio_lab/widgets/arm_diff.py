@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from symbio_lab.codec import read_json
+from symbio_lab.comparison.compare import world_of
 from symbio_lab.errors import HealingCancelledError, NotFoundError
 from symbio_lab.evaluation.suites import SuiteSizes
 from symbio_lab.events import Listener
 from symbio_lab.records import Patch
-from symbio_lab.scenarios.world import build_world
 from symbio_lab.trust.stored import open_stored
 from symbio_lab.widgets.plans import plan_from
 
@@ -31,13 +31,7 @@ def diff_arms(
     """
     folder = Path(out)
     plan = plan_from(read_json(folder / "plan.json"))
-    world = build_world(
-        plan.scenario,
-        world_seed=plan.world_seed,
-        contributor_size=plan.contributor_size,
-        base_per_label=plan.base_per_label,
-        listener=listener,
-    )
+    world = world_of(plan, listener=listener)
     sizes = SuiteSizes(n_repair=plan.n_repair, n_replay=plan.n_replay, n_control_selection=plan.n_control)
     judge = world.incident(sizes, plan.seeds[0]).judge
     splits = {"slice": judge.slice_holdout, "other": judge.control_holdout}

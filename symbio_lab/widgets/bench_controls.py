@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import ipywidgets
 
+from symbio_lab.comparison.market import NO_MARKET
+from symbio_lab.comparison.own_data import own_plan
 from symbio_lab.comparison.plan import ComparisonPlan
 from symbio_lab.deployment.gate import GATE_POLICIES
 from symbio_lab.display import words
 from symbio_lab.errors import ConfigError
 from symbio_lab.healing.catalogue import strategy_names
 from symbio_lab.scenarios.catalogue import scenario_names
+from symbio_lab.scenarios.own_data import PREFIX
+from symbio_lab.scenarios.own_slices import slice_of, value_slice
 from symbio_lab.scenarios.recipe import RELEVANCES
+from symbio_lab.widgets.own_controls import OwnControls
+from symbio_lab.widgets.own_run import OwnModel
 from symbio_lab.widgets.panel import labelled
+
+OWN = "my own model and table"
+"""Choice beside the worlds of the catalogue."""
 
 
 class BenchControls:
@@ -29,11 +39,17 @@ class BenchControls:
         seed: int,
         gate: str,
         budget_forwards: float | None,
+        own: OwnModel | None = None,
     ) -> None:
         """Make the controls with these values; see ``HealingBench``."""
         narrow = ipywidgets.Layout(width="16rem")
         self.scenario = labelled(
-            ipywidgets.Dropdown(options=scenario_names(), value=scenario, description="Model and failures"), "scenario"
+            ipywidgets.Dropdown(
+                options=(*scenario_names(), OWN),
+                value=scenario if own is None else OWN,
+                description="Model and failures",
+            ),
+            "scenario",
         )
         self.scenario.layout.width = "26rem"
         self.pool = labelled(ipywidgets.Dropdown(options=RELEVANCES, value=pool, description="Marketplace"), "pool")
@@ -65,6 +81,9 @@ class BenchControls:
             )
             for name in strategy_names()
         }
+        self.own = OwnControls(own)
+        self.scenario.observe(lambda _: self._show_own(), "value")
+        self._show_own()
 
     @property
     def settings(self) -> tuple[ipywidgets.Widget, ...]:
@@ -72,8 +91,20 @@ class BenchControls:
         return (self.scenario, self.pool, self.n_repair, self.seed, self.gate, self.budget)
 
     @property
+    def own_model(self) -> OwnModel | None:
+        """The user's own model and table; None where a world of the catalogue is chosen.
+
+        Raises:
+            ConfigError: something of them is missing.
+        """
+        return self.own.value if self.scenario.value == OWN else None
+
+    @property
     def caption(self) -> str:
         """The incident in words."""
+        if self.scenario.value == OWN:
+            said = {name: field.value or "?" for name, field in self.own.fields.items()}
+            return f"{said['model']} on {said['data']}, {said['slice']}, {self.n_repair.value} failures"
         return f"{self.scenario.value}, {self.pool.value} pool, {self.n_repair.value} failures, seed {self.seed.value}"
 
     @property
@@ -99,18 +130,24 @@ class BenchControls:
             budget_forwards=budget,
             reference_arms=(),
         )
+        own = self.own_model
+        if own is not None:
+            name = value_slice(*slice_of(own.data.slice or "")).name
+            plan = replace(own_plan(plan, NO_MARKET), scenario=f"{PREFIX}{name}")
         plan.check()
         return plan
 
     def observe(self, changed: Callable[[], None]) -> None:
         """Call ``changed`` whenever a choice changes."""
-        for control in (*self.settings, *self.arms.values()):
+        for control in (*self.settings, *self.arms.values(), *self.own.fields.values()):
             control.observe(lambda _: changed(), "value")
 
     def code(self, out: Path) -> str:
         """Return the comparison as a script."""
-        plan = self.plan
+        plan, own = self.plan, self.own_model
         budget = f"\n    budget_forwards={plan.budget_forwards!r}," if plan.budget_forwards is not None else ""
+        if own is not None:
+            return own_code(own, plan, budget, out)
         return (
             "from pathlib import Path\n\n"
             "from symbio_lab.comparison.compare import compare\n"
@@ -121,3 +158,26 @@ class BenchControls:
             "    reference_arms=(),\n)\n"
             f"done = compare(plan, Path({str(out)!r}))"
         )
+
+    def _show_own(self) -> None:
+        is_own = self.scenario.value == OWN
+        self.own.box.layout.display = "flex" if is_own else "none"
+        self.pool.disabled = is_own
+
+
+def own_code(own: OwnModel, plan: ComparisonPlan, budget: str, out: Path) -> str:
+    """Return the comparison of a user's own model as a script."""
+    data = own.data
+    train = f"\n    train={data.train!r}," if data.train else ""
+    group = f"\n    group_field={data.group_field!r}," if data.group_field else ""
+    return (
+        "from pathlib import Path\n\n"
+        "from symbio_lab.comparison.own_data import OwnData, compare_own_data, market_or_none\n"
+        "from symbio_lab.comparison.plan import ComparisonPlan\n\n"
+        f"own = OwnData(\n    {data.data!r},\n    text_field={data.text_field!r},\n"
+        f"    label_field={data.label_field!r},\n    slice={data.slice!r},{group}{train}\n)\n"
+        f'plan = ComparisonPlan(\n    "",\n    strategies={plan.strategies!r},\n    seeds={plan.seeds!r},\n'
+        f"    n_repair={plan.n_repair!r},\n    gate={plan.gate!r},{budget}\n    reference_arms=(),\n)\n"
+        f"market = market_or_none({own.market!r})\n"
+        f"done = compare_own_data({own.model!r}, own, Path({str(out)!r}), plan=plan, market=market)"
+    )

@@ -64,6 +64,8 @@ def read_cells(out: Path, plan: ComparisonPlan) -> tuple[Cell, ...]:
     """
     found: dict[str, Cell] = {}
     wanted = {"scenario": plan.scenario, "pool": plan.pool, "n_repair": plan.n_repair, "gate": plan.gate}
+    if plan.own_data:
+        wanted.pop("pool")  # the address of a market, which has been part of the folder's name
     for path in sorted(out.glob("cells/*/cell.json")):
         cell = read_json(path)
         row = cell["row"]

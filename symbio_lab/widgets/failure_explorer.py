@@ -36,7 +36,7 @@ from symbio_lab.widgets.explorer_rows import (
     stream_html,
     traffic_row,
 )
-from symbio_lab.widgets.panel import Panel, button, flow, labelled
+from symbio_lab.widgets.panel import WorkingPanel, button, flow, labelled
 from symbio_lab.widgets.traffic_study import Found, embeddings_of, found_from, study_folder
 from symbio_lab.widgets.views.scatter import MAX_GROUPS, ScatterView
 from symbio_lab.widgets.views.table import TableView
@@ -47,7 +47,7 @@ ALL = "all"
 OTHER = "other"
 
 
-class FailureExplorer(Panel):
+class FailureExplorer(WorkingPanel):
     """Look at failures, find what they share, draw an incident."""
 
     def __init__(
@@ -76,7 +76,6 @@ class FailureExplorer(Panel):
         self.task_type, self.labels = task_type, tuple(labels)
         self.alarms = dict(alarms or {})
         self.found: tuple[Found, ...] = ()
-        self.child: Child | None = None
         self._root = Path(out) if out is not None else load_settings().settings.home / "explorer"
         self._folder = study_folder(self._root, traffic)
         self.tags: dict[str, list[str]] = self._kept_tags()
@@ -161,7 +160,7 @@ class FailureExplorer(Panel):
 
     def study(self, seed: int = 0) -> None:
         """Embed the texts, lay them into a plane and look for patterns, in a process of its own."""
-        if self.child is not None and self.child.is_running:
+        if self.is_working:
             return
         self.child = Child(
             "symbio_lab.widgets.traffic_study:study_traffic",
@@ -172,11 +171,6 @@ class FailureExplorer(Panel):
         self.study_button.disabled, self.cancel_button.disabled = True, False
         self.status.say("looking for patterns ...")
         self.child.start()
-
-    def cancel(self) -> None:
-        """Stop the study."""
-        if self.child is not None:
-            self.child.cancel()
 
     def choose(self, rows: Iterable[int]) -> None:
         """Choose rows of the traffic by number, in all views."""

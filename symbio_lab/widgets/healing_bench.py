@@ -11,6 +11,9 @@ Example::
     bench.wait()
     bench.deploy("marketplace_first")
     bench.roll_back()
+
+    own = OwnModel("my/model", OwnData("traffic.csv", label_field="intent", slice="topic=returns"))
+    HealingBench(own=own)
 """
 
 from __future__ import annotations
@@ -23,13 +26,11 @@ from typing import Any
 import ipywidgets
 
 from symbio_lab.comparison.plan import DEFAULT_STRATEGIES, ComparisonPlan
-from symbio_lab.config import load_settings
 from symbio_lab.display import words
 from symbio_lab.display.bundles import Bundle
 from symbio_lab.display.prose import prose, stack
 from symbio_lab.errors import ConfigError, NotFoundError
 from symbio_lab.scenarios.catalogue import scenario_recipe
-from symbio_lab.scenarios.registered_models import default_model_id
 from symbio_lab.widgets.bench_controls import BenchControls
 from symbio_lab.widgets.bench_results import (
     ARM_COLUMNS,
@@ -41,22 +42,24 @@ from symbio_lab.widgets.bench_results import (
     outcome_bundle,
     read_cells,
 )
+from symbio_lab.widgets.bench_work import Work, base_name, contributing, deploying, results_folder, running, undoing
 from symbio_lab.widgets.child import Child, Ended
-from symbio_lab.widgets.panel import Panel, button, flow, labelled
-from symbio_lab.widgets.plans import plan_fields
+from symbio_lab.widgets.own_run import OwnModel
+from symbio_lab.widgets.panel import WorkingPanel, button, flow, labelled
 from symbio_lab.widgets.views.table import TableView
 
 _DRAW_EVERY_S = 0.2
 """Standings are redrawn at most this often while they change."""
 
 
-class HealingBench(Panel):
+class HealingBench(WorkingPanel):
     """Compare arms on one incident, and deploy what the gate accepted."""
 
     def __init__(
         self,
         scenario: str = "helpdesk",
         *,
+        own: OwnModel | None = None,
         pool: str = "high",
         strategies: Sequence[str] = DEFAULT_STRATEGIES,
         n_repair: int = 16,
@@ -70,6 +73,7 @@ class HealingBench(Panel):
 
         Args:
             scenario: a world of the catalogue.
+            own: a model and table of one's own instead of a world; can be filled in by hand as well.
             pool: relevance of its marketplace.
             strategies: arms that are ticked.
             n_repair: labelled failures given to each arm.
@@ -87,10 +91,9 @@ class HealingBench(Panel):
         scenario_recipe(scenario)
         self.out = Path(out)
         self.cells: tuple[Cell, ...] = ()
-        self.child: Child | None = None
         self._standings = Standings()
         self._drawn_at = 0.0
-        self.controls = BenchControls(scenario, pool, strategies, n_repair, seed, gate, budget_forwards)
+        self.controls = BenchControls(scenario, pool, strategies, n_repair, seed, gate, budget_forwards, own)
         self.tenant = labelled(ipywidgets.Text(value=tenant, description="Tenant"), "tenant")
         self.run_button = button(
             "Run", "run", self.run, kind="primary", tip="Run the ticked arms; finished ones are kept"
@@ -117,6 +120,7 @@ class HealingBench(Panel):
             "Healing bench",
             [
                 ipywidgets.Box(self.controls.settings, layout=lines),
+                self.controls.own.box,
                 ipywidgets.Box(tuple(self.controls.arms.values()), layout=lines),
                 ipywidgets.Box((self.run_button, self.cancel_button, self.progress), layout=lines),
                 self.standings,
@@ -148,26 +152,18 @@ class HealingBench(Panel):
 
     def run(self) -> None:
         """Run the ticked arms in a process of its own; what is finished already is not run again."""
-        plan = self.guarded(lambda: self.plan)
-        if plan is None or self._is_busy():
+        work = self.guarded(lambda: running(self.controls, self.out))
+        if work is None or self._is_busy():
             return
         self._standings = Standings()
         self.standings.show([])
-        self.progress.max, self.progress.value = len(plan.cells()), 0
-        self._start(
-            "healing_run:run_plan", {"plan": plan_fields(plan), "out": str(self.out)}, "running", self._after_run
-        )
-
-    def cancel(self) -> None:
-        """Stop what runs, within two seconds; finished arms are kept."""
-        if self.child is not None and self.child.is_running:
-            self.status.say("stopping ...")
-            self.child.cancel()
+        self.progress.max, self.progress.value = len(self.plan.cells()), 0
+        self._start(work, "running", self._after_run)
 
     def deploy(self, strategy: str | None = None) -> None:
         """Put an arm's accepted patch live for the tenant; None takes the chosen row."""
 
-        def wanted() -> Cell:
+        def wanted() -> Work:
             name = strategy or self.chosen
             cell = next((c for c in self.cells if c.strategy == name), None)
             if cell is None:
@@ -176,63 +172,38 @@ class HealingBench(Panel):
                 raise NotFoundError(
                     f"{name} has no patch that the gate accepted", hint="choose an arm whose outcome is healed"
                 )
-            return cell
+            return deploying(self.controls, cell, self.tenant.value)
 
-        cell = self.guarded(wanted)
-        if cell is None or self._is_busy():
-            return
-        asked = {
-            "plan": plan_fields(self.plan),
-            "store": str(cell.folder / "store"),
-            "digest": cell.deployable,
-            "tenant": self.tenant.value,
-            "model_id": self.base_name,
-        }
-        self._start("healing_run:deploy_arm", asked, "deploying", self._after_deploy)
+        work = self.guarded(wanted)
+        if work is not None and not self._is_busy():
+            self._start(work, "deploying", self._after_deploy)
 
     def roll_back(self) -> None:
         """Undo the tenant's live deployment on this base; predictions come back bit for bit."""
-        if not self._is_busy():
-            self._start(
-                "healing_run:undo",
-                {"tenant": self.tenant.value, "model_id": self.base_name},
-                "rolling back",
-                self._after_undo,
-            )
+        work = self.guarded(lambda: undoing(self.controls, self.tenant.value))
+        if work is not None and not self._is_busy():
+            self._start(work, "rolling back", self._after_undo)
 
     def contribute(self) -> None:
         """Publish the patch that is live, by ``symbio market contribute``: nothing leaves if a check fails."""
-
-        def live() -> str:
-            from symbio_lab.store import open_store
-            from symbio_lab.store.ledger import Ledger
-
-            line = Ledger(open_store(load_settings().settings.store)).current(self.tenant.value, self.base_name)
-            if line is None or line.patch_digest is None:
-                raise NotFoundError("nothing is live for this tenant", hint="deploy an arm first")
-            if not self.market.value.strip() or not self.publish_as.value.strip():
-                raise ConfigError(["name the market and what to publish as"])
-            return line.deployment_id
-
-        deployment = self.guarded(live)
-        if deployment is None or self._is_busy():
-            return
-        where = ["--market", self.market.value.strip(), "--as", self.publish_as.value.strip()]
-        asked = {"arguments": ["market", "contribute", deployment, *where]}
-        self._start("commands:run_symbio", asked, "checking and publishing", self._after_contribute)
-
-    def wait(self, timeout_s: float | None = None) -> Ended | None:
-        """Return how the work that runs ended, or None if it has not within ``timeout_s`` seconds; for scripts."""
-        return self.child.wait(timeout_s) if self.child is not None else None
+        work = self.guarded(
+            lambda: contributing(self.controls, self.tenant.value, self.market.value, self.publish_as.value)
+        )
+        if work is not None and not self._is_busy():
+            self._start(work, "checking and publishing", self._after_contribute)
 
     @property
     def base_name(self) -> str:
-        """Id of the base in the ledger, as ``symbio heal`` names it."""
-        return default_model_id(self.controls.scenario.value, 0)
+        """Id of the base in the ledger, as ``symbio heal`` and ``symbio serve`` name it.
+
+        Raises:
+            ConfigError: something of an own model is missing.
+        """
+        return base_name(self.controls)
 
     def code(self) -> str:
         """Return the comparison as a script."""
-        return self.controls.code(self.out)
+        return self.controls.code(results_folder(self.controls, self.out))
 
     def twin(self) -> Bundle:
         """Return the arms and the chosen one's answers, without a kernel."""
@@ -243,12 +214,12 @@ class HealingBench(Panel):
         return stack(arms_bundle(self.cells, f"Arms on {caption}"), outcome_bundle(self.cells, shown))
 
     def _is_busy(self) -> bool:
-        busy = self.child is not None and self.child.is_running
-        if busy:
+        if self.is_working:
             self.status.say("something runs already; cancel it first", "bad")
-        return busy
+        return self.is_working
 
-    def _start(self, function: str, arguments: Mapping[str, Any], words_: str, after: Any) -> None:
+    def _start(self, work: Work, words_: str, after: Any) -> None:
+        function, arguments = work
         self.child = Child(f"symbio_lab.widgets.{function}", arguments, on_event=self._on_event, on_end=after)
         self._set_running(True)
         self.status.say(f"{words_} ...")
@@ -320,8 +291,8 @@ class HealingBench(Panel):
         except ConfigError:
             self.cells = ()
         else:
-            self.cells = read_cells(self.out, plan)
-        if self.child is None or not self.child.is_running:
+            self.cells = read_cells(results_folder(self.controls, self.out), plan)
+        if not self.is_working:
             self._standings = Standings.of_cells(self.cells)
             self._draw_standings()
         self.table.show(arm_rows(self.cells))

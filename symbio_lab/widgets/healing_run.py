@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from symbio_lab.comparison.compare import compare
+from symbio_lab.comparison.compare import compare, world_of
 from symbio_lab.config import load_settings
 from symbio_lab.errors import NotFoundError
 from symbio_lab.evaluation.suites import SuiteSizes
 from symbio_lab.events import Listener
-from symbio_lab.scenarios.world import build_world
 from symbio_lab.scenarios.world_deployments import deploy_stored, roll_back_world
 from symbio_lab.store.observed_time import utc_now
 from symbio_lab.widgets.plans import plan_from
@@ -53,14 +52,7 @@ def deploy_arm(
     asked = plan_from(plan)
     if not (Path(store) / digest).is_dir():
         raise NotFoundError(f"no patch {digest[:12]} in this comparison", hint="run the bench again")
-    world = build_world(
-        asked.scenario,
-        world_seed=asked.world_seed,
-        contributor_size=asked.contributor_size,
-        base_per_label=asked.base_per_label,
-        settings=load_settings().settings,
-        listener=listener,
-    )
+    world = world_of(asked, settings=load_settings().settings, listener=listener)
     done = deploy_stored(
         world,
         Path(store),

@@ -33,14 +33,14 @@ from symbio_lab.trust.policy import LEVELS, level_of, reaches
 from symbio_lab.trust.seen_versions import load_seen
 from symbio_lab.widgets.child import Child, Ended
 from symbio_lab.widgets.market_rows import OFFER_COLUMNS, offer_detail, offer_row, row_id
-from symbio_lab.widgets.panel import Panel, button, flow, labelled
+from symbio_lab.widgets.panel import WorkingPanel, button, flow, labelled
 from symbio_lab.widgets.views.table import TableEntry, TableView
 
 NUM_TWIN_ROWS = 30
 ANY = "any"
 
 
-class MarketplaceBrowser(Panel):
+class MarketplaceBrowser(WorkingPanel):
     """Look through markets, and take a verified patch home."""
 
     def __init__(
@@ -60,7 +60,6 @@ class MarketplaceBrowser(Panel):
             suite: a scenario that *Evaluate* runs a patch on.
         """
         self.client = client
-        self.child: Child | None = None
         self.entries: dict[str, IndexEntry] = {}
         self._words = WordIndex(())
         self._rows: dict[str, tuple[str, TableEntry]] = {}
@@ -170,11 +169,6 @@ class MarketplaceBrowser(Panel):
         self.evaluate_button.disabled, self.cancel_button.disabled = True, False
         self.status.say(f"evaluating {entry.ref} on {self.suite.value} ...")
         self.child.start()
-
-    def cancel(self) -> None:
-        """Stop an evaluation."""
-        if self.child is not None:
-            self.child.cancel()
 
     def code(self) -> str:
         """Return the search as a script."""

@@ -17,7 +17,7 @@ import ipywidgets
 
 from symbio_lab.display.bundles import Bundle
 from symbio_lab.errors import SymbioError
-from symbio_lab.widgets.child import Ended
+from symbio_lab.widgets.child import Child, Ended
 from symbio_lab.widgets.views.spoken import CodeBox, SpokenLine
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -76,6 +76,28 @@ class Panel(ipywidgets.VBox):
         data = dict(live[0] if isinstance(live, tuple) else live or {})
         twin = self.twin()
         return {**data, "text/html": twin.html or f"<pre>{html.escape(str(twin))}</pre>", "text/plain": str(twin)}
+
+
+class WorkingPanel(Panel):
+    """A widget that starts work in a process of its own, one piece at a time."""
+
+    child: Child | None = None
+    """The newest piece of work."""
+
+    @property
+    def is_working(self) -> bool:
+        """Whether work runs now."""
+        return self.child is not None and self.child.is_running
+
+    def cancel(self) -> None:
+        """Stop what runs, within two seconds."""
+        if self.child is not None and self.child.is_running:
+            self.status.say("stopping ...")
+            self.child.cancel()
+
+    def wait(self, timeout_s: float | None = None) -> Ended | None:
+        """Return how the work ended, or None if it has not within ``timeout_s`` seconds; for scripts."""
+        return self.child.wait(timeout_s) if self.child is not None else None
 
 
 def button(words: str, name: str, action: Callable[[], Any], *, tip: str = "", kind: str = "") -> ipywidgets.Button:

@@ -21,7 +21,7 @@ from symbio_lab.errors import NotFoundError, SymbioError
 from symbio_lab.reports.collecting import Results, collect_results
 from symbio_lab.reports.sweep.results import SweepResults, collect_sweep
 from symbio_lab.widgets.child import Child, Ended
-from symbio_lab.widgets.panel import Panel, button, flow, labelled
+from symbio_lab.widgets.panel import WorkingPanel, button, flow, labelled
 from symbio_lab.widgets.views.table import TableColumn, TableEntry, TableView
 
 _DIFF = (
@@ -36,7 +36,7 @@ _DIFF = (
 Draw = Callable[[], Bundle]
 
 
-class StrategyComparison(Panel):
+class StrategyComparison(WorkingPanel):
     """Look at a comparison or a sweep from several sides."""
 
     def __init__(self, folder: str | Path) -> None:
@@ -50,7 +50,6 @@ class StrategyComparison(Panel):
             DataError: the results are damaged.
         """
         self.folder = Path(folder)
-        self.child: Child | None = None
         self.results: Results | None = None
         self.sweep: SweepResults | None = None
         if (self.folder / "plan.json").is_file():
@@ -99,7 +98,7 @@ class StrategyComparison(Panel):
             return self._digest(self.first.value), self._digest(self.second.value)
 
         found = self.guarded(digests)
-        if found is None or self.results is None or (self.child is not None and self.child.is_running):
+        if found is None or self.results is None or self.is_working:
             return
         self.child = Child(
             "symbio_lab.widgets.arm_diff:diff_arms",
@@ -110,11 +109,6 @@ class StrategyComparison(Panel):
         self.diff_button.disabled, self.cancel_button.disabled = True, False
         self.status.say("answering ...")
         self.child.start()
-
-    def cancel(self) -> None:
-        """Stop the diff."""
-        if self.child is not None:
-            self.child.cancel()
 
     def code(self) -> str:
         """Return how a script reads the same results."""

@@ -27,7 +27,7 @@ from symbio_lab.sweeps.runner import cancel_sweep
 from symbio_lab.sweeps.status import SweepStatus, sweep_status
 from symbio_lab.sweeps.tasks import RunRecord, failed_record, finished_record
 from symbio_lab.widgets.child import Child, Ended
-from symbio_lab.widgets.panel import Panel, button, flow
+from symbio_lab.widgets.panel import WorkingPanel, button, flow
 from symbio_lab.widgets.views.table import TableColumn, TableEntry, TableView
 
 LOOK_EVERY_S = 1.0
@@ -35,7 +35,7 @@ NUM_TWIN_ROWS = 40
 GAIN = "deployed_net_gain_pp"
 
 
-class SweepMonitor(Panel):
+class SweepMonitor(WorkingPanel):
     """Watch a sweep, go on with it, stop it, open its notebooks."""
 
     def __init__(self, folder: str | Path, *, look_every_s: float = LOOK_EVERY_S) -> None:
@@ -52,7 +52,6 @@ class SweepMonitor(Panel):
         self.folder = Path(folder)
         self.plan: SweepPlan = read_plan(self.folder)
         self.state: SweepStatus = sweep_status(self.folder)
-        self.child: Child | None = None
         self._every_s = look_every_s
         self._closed = threading.Event()
         self._records: dict[str, RunRecord] = {}
@@ -109,14 +108,14 @@ class SweepMonitor(Panel):
             f"{self.state.num_finished:,} of {self.state.num_runs:,} finished, {len(running)} running, "
             f"{len(failed)} failed, {self.state.num_waiting} waiting{'; cancelled' if self.state.cancelled else ''}"
         )
-        if self.status.text != said and (self.child is None or not self.child.is_running or running):
+        if self.status.text != said and (not self.is_working or running):
             self.status.say(
                 said, "bad" if failed else "good" if self.state.num_finished == self.state.num_runs else "plain"
             )
 
     def resume(self) -> None:
         """Run what is missing or failed, by ``symbio sweep resume``, in a process of its own."""
-        if self.child is not None and self.child.is_running:
+        if self.is_working:
             return
         arguments = ["sweep", "resume", str(self.folder)]
         self.child = Child(
@@ -199,7 +198,7 @@ class SweepMonitor(Panel):
                 self._closed.wait(5 * self._every_s)
 
     def _is_over(self) -> bool:
-        return not self.state.running and (self.child is None or not self.child.is_running)
+        return not self.state.running and not self.is_working
 
     def _after_resume(self, ended: Ended) -> None:
         self.resume_button.disabled = False

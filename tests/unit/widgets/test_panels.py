@@ -13,6 +13,7 @@ from symbio_lab.errors import ConfigError, DataError, EmptySliceError, NotFoundE
 from symbio_lab.marketplace.client import MarketplaceClient
 from symbio_lab.records import FailurePattern, PredictionRecord
 from symbio_lab.widgets import FailureExplorer, HealingBench, MarketplaceBrowser, StrategyComparison, TrustManager
+from symbio_lab.widgets.bench_controls import OWN
 from symbio_lab.widgets.bench_results import Standings
 from symbio_lab.widgets.dashboard import Dashboard
 from symbio_lab.widgets.panel import VIEW
@@ -125,6 +126,28 @@ def test_the_bench_refuses_what_a_comparison_refuses(tmp_path: Path) -> None:
     assert "no arm is chosen" in bench.status.text
     bench.contribute()
     assert "nothing is live" in bench.status.text
+    assert "no arm has finished yet" in check_shared(bench)
+
+
+def test_the_bench_says_what_is_missing_of_an_own_model(tmp_path: Path) -> None:
+    bench = HealingBench("helpdesk", strategies=("noop",), out=tmp_path)
+    assert bench.controls.own.box.layout.display == "none"
+    bench.controls.scenario.value = OWN
+    assert bench.controls.own.box.layout.display == "flex"
+    assert bench.controls.pool.disabled
+    bench.run()
+    for missing in ("no model", "no table", "no slice"):
+        assert missing in bench.status.text
+    fields = bench.controls.own.fields
+    fields["model"].value, fields["data"].value, fields["slice"].value = "org/base", "rows.csv", "topic"
+    assert "COLUMN" not in bench.code_box.code
+    assert "not FIELD=VALUE" in bench.code_box.code
+    fields["slice"].value = "topic=a b"
+    assert bench.plan.scenario == "own/topic=a b"
+    assert bench.base_name == "org/base"
+    compile(bench.code(), "code", "exec")
+    bench.contribute()
+    assert "worlds" in bench.status.text
     assert "no arm has finished yet" in check_shared(bench)
 
 

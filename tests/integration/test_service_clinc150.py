@@ -1,0 +1,47 @@
+"""The story of the service on real data: a CLINC150 base that never learned a domain, and the lab's own pool for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from symbio_lab.config import Settings
+from symbio_lab.scenarios.world import build_world
+from symbio_lab.service.app import create_app
+from symbio_lab.service.registering import register_model
+from symbio_lab.service.settings import ServiceSettings
+from symbio_lab.trust.enrolled import EnrolledKey, enrol
+from tests.fixtures_service import MODEL, Service
+from tests.integration.test_service_story import HEALING, NUM_REPORTS, tell_the_story
+
+WORLD = "clinc150/travel"
+
+
+@pytest.fixture
+def clinc(tmp_path: Path) -> Iterator[Service]:
+    settings = Settings(home=tmp_path / "home", num_threads=1)
+    world = build_world(WORLD, settings=settings)
+    pool = world.pool("high")
+    for publisher in pool.policy.keys.values():
+        enrol(settings, EnrolledKey(publisher))
+    limits = ServiceSettings(markets=(pool.transport.uri,))
+    with TestClient(create_app(settings, limits), raise_server_exceptions=False) as client:
+        found = Service(settings, limits, client, world)
+        (base,) = settings.home.glob("bases/*/base.json")
+        register_model(found.state, MODEL, str(base.parent))
+        found.tenant("a")
+        found.tenant("b")
+        yield found
+
+
+@pytest.mark.slow
+def test_two_hundred_reports_of_travel_requests_heal_one_tenant(clinc: Service) -> None:
+    incident = clinc.world.sources.incident
+    # Evenly over all intents: the sources are ordered by them.
+    failing = list(incident.slice_repair[:: max(1, len(incident.slice_repair) // (NUM_REPORTS + 100))])
+    others = list(incident.control[:: max(1, len(incident.control) // 1500)])
+    (domain,) = {sample.domain for sample in failing}
+    tell_the_story(clinc, failing, others, HEALING | {"domain": domain})
