@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import subprocess
 import sys
 import threading
@@ -19,9 +18,8 @@ from starlette.testclient import TestClient
 from symbio_lab.config import Settings
 from symbio_lab.errors import ConfigError
 from symbio_lab.events import BuildProgress, PhaseFinished, PhaseStarted
-from symbio_lab.pipeline import Contributing
-from symbio_lab.service import healing_request
 from symbio_lab.service.app import create_app
+from symbio_lab.service.registering import register_model
 from symbio_lab.service.tracing import JobTrace, Tracing, open_tracing
 from symbio_lab.service.worker import Worker
 from tests.fixtures_service import MODEL, Service
@@ -113,11 +111,10 @@ def test_report_pattern_search_screen_gate_and_deploy_are_one_trace(traced: Trac
     assert "CandidateScreened" in {event.name for event in traced.named("screen").events}
 
 
-def test_a_contribution_is_the_last_span_of_surgery(traced: Traced, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_contribution_is_the_last_span_of_surgery(traced: Traced) -> None:
     service = traced.service
-    # What a base's licence is, nobody has said of the tiny one.
-    licensed = functools.partial(Contributing, base_licence="Apache-2.0")
-    monkeypatch.setattr(healing_request, "Contributing", licensed)
+    (base,) = service.settings.home.glob("bases/*/base.json")
+    register_model(service.state, MODEL, str(base.parent), licence="Apache-2.0")
     policy = service.call("GET", "/policies", "a").json()["policy"]
     service.call("PUT", "/policies", "a", json={**policy, "allow_contribution": True})
     report(service, {})
