@@ -252,6 +252,27 @@ def latencies(place: LabPage, seconds: float) -> list[float]:
     return found
 
 
+def test_an_own_model_is_named_in_the_bench(browser: Any, lab: Server) -> None:
+    name = write(
+        lab, "own.ipynb", "from symbio_lab.widgets import HealingBench\n\nbench = HealingBench(out='bench')\nbench"
+    )
+    with opened(browser, lab, name) as place:
+        place.run_all()
+        place.page.locator(".sl-scenario select").select_option("my own model and table")
+        place.page.locator(".sl-run").click()
+        said(place, "healing-bench", "no table", 20_000)
+        for field, words in (("model", "org/base"), ("data", "rows.csv"), ("label", "intent"), ("slice", "topic=a b")):
+            box = place.page.locator(f".sl-own-{field} input")
+            box.fill(words)
+            box.press("Enter")
+        place.page.wait_for_function(
+            "document.querySelector('.sl-healing-bench').textContent.includes('compare_own_data')", timeout=20_000
+        )
+        shoot(place, "bench-own")
+        assert place.value("bench.plan.scenario") == "own/topic=a b"
+        check_quiet(place)
+
+
 def test_a_run_of_the_bench_blocks_nothing_and_is_cancelled(browser: Any, lab: Server) -> None:
     name = write(lab, "bench.ipynb", BENCH)
     with opened(browser, lab, name) as place:
