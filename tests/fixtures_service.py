@@ -61,15 +61,21 @@ def serving(built: Path, home: Path, store: Path | StoreUrl | None = None) -> It
     home.mkdir()
     for name in ("bases", "pools"):
         shutil.copytree(built / "home" / name, home / name)
-    settings = Settings(home=home, num_threads=1, store=store or home / "store.db")
-    world = build_world("tiny", settings=settings)
+    with serving_world("tiny", Settings(home=home, num_threads=1, store=store or home / "store.db")) as found:
+        yield found
+
+
+@contextmanager
+def serving_world(name: str, settings: Settings) -> Iterator[Service]:
+    """Give a service without tenants: a world's base is registered, its pool the market, its publishers enrolled."""
+    world = build_world(name, settings=settings)
     pool = world.pool("high")
     for publisher in pool.policy.keys.values():
         enrol(settings, EnrolledKey(publisher))
     limits = ServiceSettings(markets=(pool.transport.uri,))
     with TestClient(create_app(settings, limits), raise_server_exceptions=False) as client:
         found = Service(settings, limits, client, world)
-        (base,) = home.glob("bases/*/base.json")
+        (base,) = settings.home.glob("bases/*/base.json")
         register_model(found.state, MODEL, str(base.parent))
         yield found
 

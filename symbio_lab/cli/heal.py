@@ -188,7 +188,7 @@ def _heal(session: Session, listener: Listener, **asked: Any) -> dict[str, Any]:
         **named, base_digest=world.model.digest, n_repair=asked["n_repair"], num_threads=settings.num_threads
     )
     save_model(settings, record)
-    registry, ledger = serving_now(world, tenant, model_id)
+    registry, ledger = serving_now(settings, world.model, tenant, model_id)
     texts = probe_texts(suite)
     before = predictions_digest(registry, tenant, model_id, texts)
     overlay = OverlayTransport(built.transport, settings.home / "overlays" / slug(model_id))

@@ -17,6 +17,7 @@ from symbio_lab.deployment.registry import ModelRegistry
 from symbio_lab.errors import NotFoundError
 from symbio_lab.evaluation.suites import SuiteSizes
 from symbio_lab.events import Listener
+from symbio_lab.models.protocol import PatchableModel
 from symbio_lab.records import Deployment, Patch
 from symbio_lab.scenarios.registered_models import (
     DeploymentRecord,
@@ -63,16 +64,15 @@ class RolledBack:
         return None if self.before is None else self.now == self.before
 
 
-def serving_now(world: World, tenant: str, model_id: str) -> tuple[ModelRegistry, Ledger]:
+def serving_now(settings: Settings, model: PatchableModel, tenant: str, model_id: str) -> tuple[ModelRegistry, Ledger]:
     """Return a registry in which what the ledger says is live answers for the tenant, and the ledger.
 
     Raises:
         TrustError: the base differs from the ledger's, or files of the patch changed.
         StorageError: the store cannot be read.
     """
-    settings = world.settings
     registry, ledger = ModelRegistry(), Ledger(open_store(settings.store))
-    registry.register(model_id, world.model)
+    registry.register(model_id, model)
     restore(registry, ledger, tenant=tenant, model_id=model_id, reopen=lambda digest: reopen_from(settings, digest))
     return registry, ledger
 
@@ -113,9 +113,7 @@ def deploy_stored(
         StorageError: the state folder cannot be written; nothing is live then.
     """
     settings = world.settings
-    patch = open_stored(store, digest)
-    build_folder(settings.patches / digest, lambda into: _copy(patch.root, into))
-    kept = reopen_from(settings, digest)
+    kept = keep_patch(settings, store, digest)
     save_model(
         settings,
         ModelRecord(
@@ -129,7 +127,7 @@ def deploy_stored(
             num_threads=settings.num_threads,
         ),
     )
-    registry, ledger = serving_now(world, tenant, model_id)
+    registry, ledger = serving_now(settings, world.model, tenant, model_id)
     texts = probe_texts(world.incident(sizes, seed))
     before = predictions_digest(registry, tenant, model_id, texts)
     line = deploy(registry, ledger, kept, tenant=tenant, model_id=model_id, now=now, note=note, listener=listener)
@@ -172,6 +170,19 @@ def roll_back_world(
     line = roll_back(registry, ledger, tenant=tenant, model_id=model_id, now=now, reopen=reopen, listener=listener)
     after = predictions_digest(registry, tenant, model_id, texts)
     return RolledBack(current, line, kept.before if kept else None, deployed, after)
+
+
+def keep_patch(settings: Settings, store: Path, digest: str) -> Patch:
+    """Copy a patch from a comparison's store to the state folder and return it, every file hashed again.
+
+    Raises:
+        NotFoundError: the store holds no such patch.
+        TrustError: its files changed.
+        StorageError: the state folder cannot be written.
+    """
+    patch = open_stored(store, digest)
+    build_folder(settings.patches / digest, lambda into: _copy(patch.root, into))
+    return reopen_from(settings, digest)
 
 
 def _copy(source: Path, into: Path) -> None:

@@ -9,16 +9,15 @@ Rules:
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from symbio_lab.codec import build_folder, from_plain, write_json
+from symbio_lab.codec import from_plain, write_json
 from symbio_lab.comparison.own_data import OwnData, compare_own_data, market_or_none
 from symbio_lab.config import Settings, load_settings
-from symbio_lab.deployment.deploy import deploy, restore, roll_back
+from symbio_lab.deployment.deploy import deploy, roll_back
 from symbio_lab.deployment.registry import ModelRegistry
 from symbio_lab.errors import ConfigError, NotFoundError
 from symbio_lab.events import Listener
@@ -32,6 +31,7 @@ from symbio_lab.scenarios.registered_models import (
     record_of,
     reopen_from,
 )
+from symbio_lab.scenarios.world_deployments import keep_patch, serving_now
 from symbio_lab.store import open_store
 from symbio_lab.store.api_keys import OPERATOR
 from symbio_lab.store.ledger import Ledger
@@ -114,11 +114,14 @@ def deploy_own(
         StorageError: the state folder cannot be written; nothing is live then.
     """
     asked, settings = from_plain(OwnModel, own), load_settings().settings
-    kept = Path(store) / digest
-    if not kept.is_dir():
+    if not (Path(store) / digest).is_dir():
         raise NotFoundError(f"no patch {digest[:12]} in this comparison", hint="run the bench again")
-    build_folder(settings.patches / digest, lambda into: _copy(kept, into))
-    patch, texts, model_id, now = reopen_from(settings, digest), _probes(asked.data), asked.model_id, utc_now()
+    patch, texts, model_id, now = (
+        keep_patch(settings, Path(store), digest),
+        _probes(asked.data),
+        asked.model_id,
+        utc_now(),
+    )
     registry, ledger = _serving(asked, settings, tenant)
     model = registry.model(model_id)
     source = str(Path(asked.model).resolve()) if Path(asked.model).is_dir() else asked.model
@@ -168,22 +171,10 @@ def undo_own(
 def _serving(asked: OwnModel, settings: Settings, tenant: str) -> tuple[ModelRegistry, Ledger]:
     """Return a registry in which what the ledger says is live answers for the tenant, and the ledger."""
     use_threads(settings.num_threads)
-    registry, ledger = ModelRegistry(), Ledger(open_store(settings.store))
-    registry.register(asked.model_id, load_model(asked.model, device=settings.device, dtype=settings.dtype))
-    restore(
-        registry,
-        ledger,
-        tenant=tenant,
-        model_id=asked.model_id,
-        reopen=lambda digest: reopen_from(settings, digest),
-    )
-    return registry, ledger
+    model = load_model(asked.model, device=settings.device, dtype=settings.dtype)
+    return serving_now(settings, model, tenant, asked.model_id)
 
 
 def _probes(data: OwnData) -> list[str]:
     texts = [sample.text for sample in read_own(data).data.samples]
     return texts[:: max(1, len(texts) // NUM_PROBES)][:NUM_PROBES]
-
-
-def _copy(source: Path, into: Path) -> None:
-    shutil.copytree(source, into, dirs_exist_ok=True)

@@ -6,15 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
 
 from symbio_lab.config import Settings
-from symbio_lab.scenarios.world import build_world
-from symbio_lab.service.app import create_app
-from symbio_lab.service.registering import register_model
-from symbio_lab.service.settings import ServiceSettings
-from symbio_lab.trust.enrolled import EnrolledKey, enrol
-from tests.fixtures_service import MODEL, Service
+from tests.fixtures_service import Service, serving_world
 from tests.integration.test_service_story import HEALING, NUM_REPORTS, tell_the_story
 
 WORLD = "clinc150/travel"
@@ -22,16 +16,7 @@ WORLD = "clinc150/travel"
 
 @pytest.fixture
 def clinc(tmp_path: Path) -> Iterator[Service]:
-    settings = Settings(home=tmp_path / "home", num_threads=1)
-    world = build_world(WORLD, settings=settings)
-    pool = world.pool("high")
-    for publisher in pool.policy.keys.values():
-        enrol(settings, EnrolledKey(publisher))
-    limits = ServiceSettings(markets=(pool.transport.uri,))
-    with TestClient(create_app(settings, limits), raise_server_exceptions=False) as client:
-        found = Service(settings, limits, client, world)
-        (base,) = settings.home.glob("bases/*/base.json")
-        register_model(found.state, MODEL, str(base.parent))
+    with serving_world(WORLD, Settings(home=tmp_path / "home", num_threads=1)) as found:
         found.tenant("a")
         found.tenant("b")
         yield found
