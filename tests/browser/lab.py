@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -87,7 +89,8 @@ def jupyter_places(home: Path) -> dict[str, str]:
     """Where Jupyter keeps what it keeps, apart from the user's own."""
     places = {name: home / name.lower() for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
     # A socket's path has 107 characters at most.
-    places["JUPYTER_RUNTIME_DIR"] = Path(tempfile.mkdtemp(prefix="sl-"))
+    places["JUPYTER_RUNTIME_DIR"] = short = Path(tempfile.mkdtemp(prefix="sl-"))
+    atexit.register(shutil.rmtree, short, ignore_errors=True)
     for place in places.values():
         place.mkdir(parents=True, exist_ok=True)
     return {name: str(place) for name, place in places.items()}

@@ -155,7 +155,8 @@ def _columns(found: SweepDifference) -> Bundle:
 def _cells(found: SweepDifference) -> Bundle:
     metric = found.first.metric
     gaps = (found.joined[f"{metric}_2"] - found.joined[metric]).abs()
-    changed = found.joined[gaps > 0].assign(gap=gaps).sort_values("gap", ascending=False, kind="stable")
+    # Filtered after: pandas gives a frame without rows all rows of a column that is assigned to it.
+    changed = found.joined.assign(gap=gaps).query("gap > 0").sort_values("gap", ascending=False, kind="stable")
     if not len(changed):
         return prose()
     rows: list[TableRow] = [

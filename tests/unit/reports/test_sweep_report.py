@@ -269,8 +269,10 @@ def test_equal_sweeps_differ_in_times_only(results: SweepResults, tmp_path: Path
     found = sweep_difference(results, other)
     assert (found.differing, found.num_only_first, found.num_only_second) == ({}, 0, 0)
     assert len(found.joined) == 240
-    page = write_difference(results.rows.folder, other.rows.folder, tmp_path / "compare.html")
-    assert "Every figure but times is equal" in page.read_text()
+    page = write_difference(results.rows.folder, other.rows.folder, tmp_path / "compare.html").read_text()
+    assert "Every figure but times is equal" in page
+    assert "largest differences first" not in page
+    assert ">nan" not in page
 
 
 def test_differences_are_counted_and_measured(results: SweepResults, tmp_path: Path) -> None:
