@@ -28,6 +28,7 @@ text_field: str = "text"  # column of the prompt
 label_field: str = "answer"  # column of the gold answer
 slice_field: str = "topic"  # column whose value says what fails; empty: the failure patterns, largest first
 slice_value: str = "compounds of jump"  # its value
+group_field: str = ""  # column of what splits keep together (conversation, template); empty: near duplicates
 train: str = ""  # table of prompts that it answered well: replay; none uses other traffic
 strategies: list = ["noop", "surgery_only"]
 n_repair: int = 32  # labelled failures given to the healer, those for the decision included
@@ -56,7 +57,7 @@ elif model:
     print(f"There is no CUDA device: {model} runs on the CPU in {settings.dtype}, which takes its time.")
 else:
     example = write_own_language_example(Path(out) / "example", settings=settings, listener=PlainProgress())
-    model, data, train = example.model, str(example.data), str(example.train)
+    model, data, train, group_field = example.model, str(example.data), str(example.train), "group"
     print(f"No model is named: the lab's own, of {model.num_parameters:,} parameters.")
 
 # %% [markdown]
@@ -71,6 +72,7 @@ own = OwnData(
     text_field,
     label_field,
     slice=f"{slice_field}={slice_value}" if slice_field else None,
+    group_field=group_field or None,
     train=train or None,
 )
 plan = ComparisonPlan("", strategies=tuple(strategies), seeds=tuple(seeds), n_repair=n_repair)

@@ -47,6 +47,7 @@ client = MarketplaceClient([built.transport], built.policy, Path(out), utc_now()
 # every rule says, and what others measured.
 
 # %%
+client.refresh()  # read now, so that a shared copy of this notebook shows the offers too
 MarketplaceBrowser(client, base_digest=world.model.digest, query=query, suite=scenario)
 
 # %% [markdown]

@@ -22,7 +22,7 @@ class OwnExample:
     model: Any
     """A loaded base that fails on one slice."""
     data: Path
-    """Its traffic: columns ``text``, ``topic`` and the gold, ``intent`` or ``answer``."""
+    """Its traffic: columns ``text``, ``topic`` and the gold, ``intent`` or ``answer``; commands also ``group``."""
     train: Path
     """What it was trained on: the same columns without ``topic``."""
 
@@ -49,6 +49,8 @@ def write_own_language_example(
 ) -> OwnExample:
     """Write the tables of a small language model that never saw ``jump`` combined, and return them with the model.
 
+    Commands differ in few words, so that nearly all are near duplicates of others: column ``group`` tells them apart.
+
     The model ships with the package; it turns commands into actions (SCAN: Lake and Baroni 2018, arXiv 1711.00350).
 
     Raises:
@@ -57,11 +59,12 @@ def write_own_language_example(
     """
     world = build_world("scan/add-jump", settings=settings or load_settings().settings, listener=listener)
     incident = world.sources.incident
-    return _written(world, folder, (*incident.slice_repair, *incident.slice_judge, *incident.control), "answer")
+    traffic = (*incident.slice_repair, *incident.slice_judge, *incident.control)
+    return _written(world, folder, traffic, "answer", "group")
 
 
-def _written(world: World, folder: Path, traffic: Iterable[Sample], gold: str) -> OwnExample:
-    _write(folder / "traffic.csv", traffic, ["text", gold, "topic"])
+def _written(world: World, folder: Path, traffic: Iterable[Sample], gold: str, *more: str) -> OwnExample:
+    _write(folder / "traffic.csv", traffic, ["text", gold, "topic", *more])
     _write(folder / "train.csv", world.sources.base_train, ["text", gold])
     return OwnExample(world.model, folder / "traffic.csv", folder / "train.csv")
 
@@ -71,7 +74,7 @@ def _write(path: Path, samples: Iterable[Sample], columns: Sequence[str]) -> Non
         with temporary.open("w", newline="", encoding="utf-8") as handle:
             writer = csv.writer(handle)
             writer.writerow(columns)
-            writer.writerows([s.text, s.expected, s.domain][: len(columns)] for s in samples)
+            writer.writerows([s.text, s.expected, s.domain, s.group][: len(columns)] for s in samples)
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, fill)

@@ -17,7 +17,7 @@ import ipywidgets
 
 from symbio_lab.config import Settings, load_settings
 from symbio_lab.display.bundles import Bundle
-from symbio_lab.display.prose import prose, stack
+from symbio_lab.display.prose import code, prose, stack
 from symbio_lab.display.table import Column, table
 from symbio_lab.errors import NotFoundError, SymbioError
 from symbio_lab.marketplace.client import MarketplaceClient
@@ -194,7 +194,10 @@ class MarketplaceBrowser(WorkingPanel):
     def twin(self) -> Bundle:
         """Return the first offers and the chosen one's manifest."""
         if not self.entries:
-            return prose("The markets were not read yet.")
+            return prose(
+                f"The markets were not read yet. After {code('client.refresh()')} the offers stand here, in a shared "
+                "copy of the notebook too."
+            )
         columns = [Column(c.title, c.number) for c in OFFER_COLUMNS]
         rows = [list(row.cells) for row in self.table.entries[:NUM_TWIN_ROWS]]
         shown = table(columns, rows, f"{self.table.caption}; at most {NUM_TWIN_ROWS} are shown here")

@@ -16,8 +16,8 @@ from tests.browser.test_widgets import SHOTS, shoot
 from tests.fixtures_results import write_results
 from tests.fixtures_sweep import write_experiment
 
-QUICK = ("compare_strategies", "dashboard", "healing_bench", "report", "sweep_report")
-"""What needs no world to be built, or reads made-up results."""
+QUICK = ("compare_strategies", "dashboard", "healing_bench", "hub_llm", "report", "sweep_report")
+"""What needs no base or pool to be built, or reads made-up results."""
 WITH_WIDGETS = ("compare_strategies", "dashboard", "healing_bench", "marketplace", "sweep", "trust_and_keys")
 RESULTS = {"report": "results_dir", "compare_strategies": "folder", "sweep_report": "sweep_dir"}
 ORDER = sorted(NOTEBOOKS, key=lambda name: (name not in QUICK, name))
