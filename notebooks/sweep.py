@@ -56,7 +56,8 @@ SweepMonitor(out)
 from symbio_lab.display.sweep_progress import SweepProgress
 from symbio_lab.sweeps.runner import run_sweep
 
-run_sweep(plan, listener=SweepProgress())
+done = run_sweep(plan, listener=SweepProgress())
+SweepMonitor(out)
 
 # %% [markdown]
 # ## The report

@@ -34,6 +34,8 @@ _DIFF = (
     TableColumn("who", "right", width="8rem"),
 )
 Draw = Callable[[], Bundle]
+TWIN_WAIT_S = 5.0
+"""A shared notebook without its picture would say nothing: showing the widget waits for the first one so long."""
 
 
 class StrategyComparison(WorkingPanel):
@@ -60,6 +62,7 @@ class StrategyComparison(WorkingPanel):
             arms = self.sweep.arms
         self._views = self._possible_views()
         self._drawn: dict[str, Bundle] = {}
+        self._drawing: threading.Thread
         first, second = (arms[0], arms[-1]) if len(arms) > 1 else (arms[0], arms[0])
         self.view = labelled(ipywidgets.Dropdown(options=list(self._views), description="View"), "view")
         self.first = labelled(ipywidgets.Dropdown(options=arms, value=first, description="First arm"), "first-arm")
@@ -89,7 +92,8 @@ class StrategyComparison(WorkingPanel):
             self._say_drawn()
             return
         self.status.say("drawing ...")
-        threading.Thread(target=self._draw, args=(key, self._views[self.view.value]), daemon=True).start()
+        self._drawing = threading.Thread(target=self._draw, args=(key, self._views[self.view.value]), daemon=True)
+        self._drawing.start()
 
     def diff(self) -> None:
         """Answer the judge's samples with both arms' patches, in a process of its own, and list what differs."""
@@ -128,7 +132,8 @@ class StrategyComparison(WorkingPanel):
         )
 
     def twin(self) -> Bundle:
-        """Return the view that is shown, or the arms' figures."""
+        """Return the view that is shown; one that is being drawn is waited for, at most ``TWIN_WAIT_S``."""
+        self._drawing.join(TWIN_WAIT_S)
         key = f"{self.view.value} {self.first.value} {self.second.value}"
         shown = self._drawn.get(key)
         title = prose(f"{esc(self.folder.name)}: {esc(self.view.value)}")

@@ -20,6 +20,8 @@ QUICK = ("compare_strategies", "dashboard", "healing_bench", "hub_llm", "report"
 """What needs no base or pool to be built, or reads made-up results."""
 WITH_WIDGETS = ("compare_strategies", "dashboard", "healing_bench", "marketplace", "sweep", "trust_and_keys")
 RESULTS = {"report": "results_dir", "compare_strategies": "folder", "sweep_report": "sweep_dir"}
+IN_TWINS = {"compare_strategies": "<img", "marketplace": "contributor-00/patch", "sweep": "<img"}
+"""What somebody without a kernel must see in place of a live view."""
 ORDER = sorted(NOTEBOOKS, key=lambda name: (name not in QUICK, name))
 
 
@@ -65,6 +67,7 @@ def test_a_notebook_runs_is_shared_and_becomes_a_page(browser: Any, lab: Server,
         if "application/vnd.jupyter.widget-view+json" in output.get("data", {})
     ]
     assert all("text/html" in view["data"] for view in views if "sl-" not in str(view))
+    assert IN_TWINS.get(name, "") in "".join("".join(view["data"].get("text/html", "")) for view in views)
     page = export_html(lab.folder / shared, tmp_path / "page.html", title=title_of(lab.folder / shared))
     assert page.stat().st_size <= MOST_BYTES
     context = browser.new_context(offline=True)

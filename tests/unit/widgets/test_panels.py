@@ -221,6 +221,7 @@ def test_comparisons_and_sweeps_are_read_where_they_lie(tmp_path: Path) -> None:
     assert "high pool, 64 failures: −1.00 pp" in words
     compile(arms.code(), "code", "exec")
     compile(sweep.code(), "code", "exec")
+    assert all("<img" in shown.twin().html for shown in (arms, sweep))
     with pytest.raises(NotFoundError):
         StrategyComparison(tmp_path)
 
