@@ -26,8 +26,7 @@ from symbio_lab.trust.enrolled import EnrolledKey, enrol
 
 MODEL = "production-model-v1"
 UNDECIDED = [positive_data_acceptance, negative_data_rejection]
-"""Keys and ids are put into what was generated, so that it may be right where it was wrong, and the other way round;
-``test_service_schema.py`` holds both for each route."""
+"""Keys and ids are put into what was generated, so that it may be right where it was wrong, and the other way round."""
 
 
 @pytest.fixture
